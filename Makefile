@@ -1,0 +1,102 @@
+# `make help` lists the targets. Each of them sets up what it needs.
+PYTHON  ?= python3
+PYTHONS ?= 3.11 3.12 3.13 3.14
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.complete
+PYTEST := $(BIN)/python -m pytest
+SOURCES := $(wildcard nodeipam tests bench examples)
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(STAMP) ## The development environment, in .venv
+
+# $(call environment,FOLDER,INTERPRETER): all packages from the lock, then this tree on top of them.
+define environment
+	@$(2) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(2) is older than Python 3.11: name a newer one with 'make PYTHON=…'" >&2; exit 1; }
+	@$(2) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "$(2) can't make environments (on Debian: apt-get install python3-venv)" >&2; exit 1; }
+	$(2) -m venv $(1)
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary=:all: \
+	  -r requirements/dev.txt
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(1)/.complete
+endef
+
+$(STAMP): requirements/dev.txt
+	$(call environment,$(VENV),$(PYTHON))
+
+.venvs/%/.complete: requirements/dev.txt
+	$(call environment,.venvs/$*,python$*)
+
+.PHONY: test
+test: $(STAMP) ## All tests; those on a real API server need Go or KUBEBUILDER_ASSETS
+	$(PYTEST)
+
+.PHONY: test-unit
+test-unit: $(STAMP) ## All tests but those on a real API server
+	$(PYTEST) tests/unit tests/simulation
+
+.PHONY: test-e2e
+test-e2e: $(STAMP) ## The tests on a real API server
+	$(PYTEST) tests/e2e
+
+.PHONY: test-pythons
+test-pythons: $(PYTHONS:%=test-python-%) ## The unit tests on every Python that is here
+
+test-python-%:
+	@if python$* -c '' 2>/dev/null; then \
+	  $(MAKE) --no-print-directory .venvs/$*/.complete; \
+	  echo "python$*:"; \
+	  .venvs/$*/bin/python -m pytest -p no:cacheprovider tests/unit; \
+	else \
+	  echo "python$*: not here, passed over"; \
+	fi
+
+.PHONY: lint
+lint: $(STAMP) ## Style, types, layers and locks
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports
+	@! grep -nE 'https?://' requirements/*.txt || { echo "requirements/ names an address: run 'make lock'" >&2; exit 1; }
+
+.PHONY: format
+format: $(STAMP) ## Format the code, and mend what can be mended by rule
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11
+.PHONY: lock
+lock: $(STAMP) ## Compile requirements/ from pyproject.toml (UPGRADE=1: to the newest versions)
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml -o requirements/run.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev -c requirements/run.txt -o requirements/dev.txt
+
+.PHONY: bench
+bench: $(STAMP) ## What it costs, measured on a real API server
+	for script in bench/bench_*.py; do $(BIN)/python $$script; done
+
+.PHONY: build
+build: $(STAMP) ## Source archive and wheel, tried in an empty environment
+	rm -rf dist build
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m zipfile -l dist/*.whl | grep -q 'nodeipam/py.typed'
+	$(PYTHON) -m venv build/empty
+	build/empty/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/run.txt
+	build/empty/bin/python -m pip install --quiet --disable-pip-version-check --no-deps dist/*.whl
+	cd build && empty/bin/nodeipam version && empty/bin/python -m nodeipam --help >/dev/null
+
+.PHONY: clean
+clean: ## Remove what the other targets made in this folder
+	rm -rf $(VENV) .venvs build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
