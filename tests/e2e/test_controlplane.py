@@ -2,11 +2,17 @@
 
 import asyncio
 import contextlib
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import aiohttp
 import pytest
 
 from tests.e2e.controlplane import ControlPlane, Unavailable, provide
+from tests.e2e.controlplane.processes import Process
 from tests.e2e.kube import NODES, ApiError, Kube
 from tests.e2e.observer import Observer
 from tests.e2e.proxy import Proxy
@@ -26,6 +32,29 @@ class TestBinaries:
             Unavailable, match="KUBEBUILDER_ASSETS=/nonexistent holds no program kube-apiserver"
         ):
             provide(print, {"KUBEBUILDER_ASSETS": "/nonexistent"})
+
+
+class TestProcess:
+    def test_it_dies_with_its_parent(self, tmp_path: Path) -> None:
+        """A test run that is killed leaves no process behind."""
+        program = (
+            "import pathlib, signal, os\n"
+            "from tests.e2e.controlplane.processes import Process\n"
+            "child = Process('child', ['sleep', '60'], log=pathlib.Path(os.devnull))\n"
+            "child.start()\n"
+            "print(child.pid, flush=True)\n"
+            "os.kill(os.getpid(), signal.SIGKILL)\n"
+        )
+        parent = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert -signal.SIGKILL == parent.returncode
+        assert not _lives(int(parent.stdout))
+
+    def test_one_that_is_stopped_can_be_ended(self, tmp_path: Path) -> None:
+        """A process in its tracks (SIGSTOP) is woken to take its end."""
+        process = Process("child", ["sleep", "60"], log=tmp_path / "log")
+        process.start()
+        process.send(signal.SIGSTOP)
+        assert -signal.SIGTERM == process.stop()
 
 
 class TestServer:
@@ -142,3 +171,17 @@ async def _patch(proxy: Proxy, plane: ControlPlane) -> int:
         session.patch(f"{proxy.url}{NODES}/node", json=PATCH, headers=headers) as answer,
     ):
         return answer.status
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process still runs a moment from now (one that nobody has waited for counts as ended)."""
+    end = time.monotonic() + 2.0
+    while time.monotonic() < end:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return False
+        if state == "Z":
+            return False
+        time.sleep(0.01)
+    return True

@@ -39,6 +39,7 @@ class ControlPlane:
     """
 
     def __init__(self, binaries: Binaries, folder: Path) -> None:
+        folder = folder.resolve()  # the addresses of sockets are absolute
         self.binaries = binaries
         self.folder = folder
         self.port = free_port()
