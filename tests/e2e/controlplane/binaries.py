@@ -105,7 +105,7 @@ def _build(go: str, program: _Program, environ: Mapping[str, str], say: Callable
         result = subprocess.run(
             [go, "build", *flags, "-o", str(unfinished), program.package],
             cwd=module,
-            env={**environ, "CGO_ENABLED": "0", "GOFLAGS": ""},
+            env={**environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"},
             capture_output=True,
             text=True,
             check=False,
