@@ -1,0 +1,336 @@
+"""A Kubernetes API server in memory, for tests of any controller.
+
+It answers what kube-apiserver answers, as far as controllers rely on it: consistent lists in pages, watches
+with bookmarks, optimistic concurrency, preconditions, finalizers, status subresources, and Status bodies for
+what goes wrong. Requests come in through :class:`~nodeipam.testing.transport.ModelTransport`; a test looks at
+the objects, changes them as another client would, and adds faults, through the methods of `APIServer`.
+Invariant: :meth:`APIServer.handle` is one synchronous step, so requests are carried out one after the other.
+
+Not modelled: admission, authorisation (a fault with status 403 does it), namespaces as objects, patches other
+than JSON merge patches, deletecollection; the two kinds of Event are kept apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+
+from nodeipam.runtime.objects import Resource
+from nodeipam.runtime.transport import Call
+
+from . import rules
+from .faults import Fault
+from .kinds import BUILTIN_KINDS, Kind, Validate, anything
+from .output import negotiate
+from .reading import list_page, open_watch
+from .routing import Query, Target, route
+from .status import REASONS, Refusal, method_not_allowed, status_body, unsupported_media_type
+from .storage import Collection, Record, Storage
+from .watch import Watch
+from .writing import Writer
+
+__all__ = ["APIServer", "Logged", "Reply"]
+
+_EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+_JSON = "application/json"
+_MERGE_PATCH = "application/merge-patch+json"
+
+
+class Reply(NamedTuple):
+    """An answer that is there at once."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = {"Content-Type": _JSON}
+
+
+class Logged(NamedTuple):
+    """One line of `APIServer.log`."""
+
+    time: float
+    """On the loop's clock, when the request was carried out."""
+    identity: str
+    call: Call
+    status: int
+    """What the server answered; 0: a fault swallowed the request, and it was not carried out."""
+
+
+class APIServer:
+    """The model. Each client gets a ModelTransport to it; its own methods are the test's hands.
+
+    Where a method takes a `resource`, it is a Resource, or its text: "nodes", "leases.coordination.k8s.io".
+
+    Attributes:
+        latency: seconds from request to answer; the request is carried out in the middle of it.
+        watch_lag: seconds by which watches are late.
+        watch_list: whether watches with `sendInitialEvents` are served.
+        bookmark_interval: seconds between two bookmarks of a watch.
+        faults: asked in order at each request; the first that matches decides. See `Fault`.
+        log: every request, in the order in which they were carried out.
+    """
+
+    def __init__(self) -> None:
+        self.latency = 0.0
+        self.watch_lag = 0.0
+        self.watch_list = True
+        self.bookmark_interval = 60.0
+        self.faults: list[Fault] = []
+        self.log: list[Logged] = []
+        self._storage = Storage()
+        self._writer = Writer(self._storage, self._timestamp)
+        self._kinds = {kind.name: kind for kind in BUILTIN_KINDS}
+        self._watches: list[Watch] = []
+        self._time = 0.0
+
+    def __repr__(self) -> str:
+        return f"<APIServer at version {self.version}, {len(self.watches)} watches>"
+
+    def register(
+        self,
+        api_version: str,
+        kind: str,
+        plural: str,
+        namespaced: bool,  # noqa: FBT001 - in the order of Resource
+        *,
+        status: bool = False,
+        validate: Validate = anything,
+    ) -> None:
+        """Serve a custom resource, as its CustomResourceDefinition would make the server do.
+
+        `status`: it has a status subresource. `validate` gets the old body (None when it is created) and the
+        new one, and returns what is wrong.
+        """
+        made = Kind(
+            api_version=api_version,
+            kind=kind,
+            plural=plural,
+            namespaced=namespaced,
+            status=status,
+            validate=validate,
+        )
+        self._kinds[made.name] = made
+
+    def unregister(self, resource: Resource[Any] | str) -> None:
+        """Take the CustomResourceDefinition away: objects are gone, watches end, paths answer 404."""
+        collection = self._of(resource)
+        name = self._kinds.pop(str(resource)).name
+        for record in list(collection.records.values()):
+            self._storage.delete(name, record.key, record.body)
+        for watch in self.watches:
+            if watch.terms.name == name:
+                watch.end()
+
+    # The test's own hands: no rule of the API but versions, and no fault, stands in their way.
+
+    @property
+    def version(self) -> int:
+        """The resourceVersion of the last change to anything."""
+        return self._storage.version
+
+    @property
+    def watches(self) -> list[Watch]:
+        """Those that a client holds open, the oldest first."""
+        self._watches = [watch for watch in self._watches if watch.open]
+        return self._watches
+
+    def put(self, obj: Mapping[str, Any]) -> dict[str, Any]:
+        """Create or replace an object, whatever it is like, and return it as stored.
+
+        Its resourceVersion is ignored; without a uid it keeps the one it has, another uid is a new object
+        under the same name. Creation is completed with uid, creationTimestamp and generation. Where it takes
+        the last finalizer from an object that is being deleted, the object goes.
+        """
+        kind = self._kind_of(obj)
+        metadata = {k: v for k, v in (obj.get("metadata") or {}).items() if k != "resourceVersion"}
+        key = (metadata.get("namespace", ""), metadata["name"])
+        old = self._storage.collection(kind.name).records.get(key)
+        if old is not None and metadata.get("uid", old.metadata["uid"]) != old.metadata["uid"]:
+            self._storage.delete(kind.name, key, old.body)
+            old = None
+        system = {"uid": old.metadata["uid"] if old else self._writer.new_uid()}
+        system["creationTimestamp"] = old.metadata["creationTimestamp"] if old else self._timestamp()
+        generation = (
+            {"generation": old.metadata.get("generation", 0) + 1 if old else 1} if kind.custom else {}
+        )
+        body = {k: v for k, v in obj.items() if k not in {"kind", "apiVersion"}}
+        stored = copy.deepcopy(kind.normalize({**body, "metadata": generation | system | metadata}))
+        if old is not None and "deletionTimestamp" in metadata and not metadata.get("finalizers"):
+            return self._whole(kind, self._storage.delete(kind.name, key, stored))
+        return self._whole(kind, self._storage.put(kind.name, key, stored))
+
+    def patch(
+        self, resource: Resource[Any] | str, name: str, patch: Mapping[str, Any], *, namespace: str = ""
+    ) -> dict[str, Any]:
+        """Change an object by a merge patch, and return it as stored.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        kind = self._kinds[str(resource)]
+        old = self._of(resource).records[namespace, name]
+        body = rules.merge_patch(old.body, msgspec.json.encode(patch))
+        return self.put({"kind": kind.kind, "apiVersion": kind.api_version, **body})
+
+    def get(self, resource: Resource[Any] | str, name: str, *, namespace: str = "") -> dict[str, Any]:
+        """A copy of an object.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        return self._whole(self._kinds[str(resource)], self._of(resource).records[namespace, name])
+
+    def objects(self, resource: Resource[Any] | str) -> list[dict[str, Any]]:
+        """Copies of all objects of a kind, by namespace and name."""
+        kind = self._kinds[str(resource)]
+        return [self._whole(kind, record) for record in self._of(resource).at(self.version)]
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """Copies of all Nodes, by name."""
+        return self.objects("nodes")
+
+    def delete(self, resource: Resource[Any] | str, name: str, *, namespace: str = "") -> None:
+        """Delete an object as a client would: with finalizers it stays until they are gone.
+
+        Raises:
+            Refusal: 404, there is none of that name.
+        """
+        target = Target(kind=self._kinds[str(resource)], namespace=namespace, name=name)
+        self._writer.delete(target, None)
+
+    def compact(self) -> None:
+        """Forget the history: watches and pages from before now are answered 410."""
+        self._storage.compact()
+
+    def close_watches(self) -> None:
+        """End all watches as a server that restarts does."""
+        for watch in self.watches:
+            watch.end()
+
+    def break_watches(self) -> None:
+        """Cut all watches off as a network that fails does."""
+        for watch in self.watches:
+            watch.break_off()
+
+    # What clients do
+
+    def handle(self, call: Call, identity: str) -> Reply | Watch:
+        """Carry out one request, now, and log it."""
+        try:
+            reply = self._answer(call)
+        except Refusal as refusal:
+            reply = Reply(refusal.code, refusal.encode())
+        self.record(call, identity, reply.status if isinstance(reply, Reply) else 200)
+        return reply
+
+    def record(self, call: Call, identity: str, status: int) -> None:
+        """Log a request without carrying it out."""
+        self.log.append(Logged(self._now(), identity, call, status))
+
+    def fault(self, call: Call, identity: str) -> Fault | None:
+        """The fault that this request meets, if any; it is counted as met."""
+        return next((fault for fault in self.faults if fault.meets(call, identity)), None)
+
+    def reply_of(self, fault: Fault) -> Reply:
+        """What an error fault answers in the server's place."""
+        headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+        if fault.body is not None:
+            return Reply(fault.status, fault.body, {"Content-Type": "text/html"} | headers)
+        body = status_body(fault.status, f"injected: {REASONS.get(fault.status, 'Unknown')}")
+        return Reply(fault.status, msgspec.json.encode(body), {"Content-Type": _JSON} | headers)
+
+    def _answer(self, call: Call) -> Reply | Watch:
+        target = route(self._kinds, call.path)
+        if target is None:
+            return Reply(404, b"404 page not found\n", {"Content-Type": "text/plain; charset=utf-8"})
+        match call.method, bool(target.name):
+            case "GET", True:
+                return _reply(call, target, self._writer.existing(target))
+            case "GET", False:
+                return self._list_or_watch(call, target)
+            case "POST", False if bool(target.namespace) == target.kind.namespaced:
+                _expect(call, _JSON)
+                body = rules.decode_object(target.kind, call.body)
+                return _reply(call, target, self._writer.create(target, body), 201)
+            case "PUT", True:
+                _expect(call, _JSON)
+                record, new = self._writer.replace(target, call.body)
+                return _reply(call, target, record, 201 if new else 200)
+            case "PATCH", True:
+                _expect(call, _MERGE_PATCH)
+                return _reply(call, target, self._writer.patch(target, call.body))
+            case "DELETE", True if not target.subresource:
+                record, gone = self._writer.delete(target, call.body)
+                return _deleted(target, record) if gone else _reply(call, target, record)
+            case _:
+                raise method_not_allowed()
+
+    def _list_or_watch(self, call: Call, target: Target) -> Reply | Watch:
+        query, accept = Query.read(call.query), _header(call, "accept")
+        if not query.watch:
+            output = negotiate(target.kind, accept, partial="PartialObjectMetadataList")
+            return Reply(200, list_page(self._storage, target, query, output))
+        watch = open_watch(
+            self._storage,
+            target,
+            query,
+            negotiate(target.kind, accept),
+            lag=lambda: self.watch_lag,
+            bookmark_interval=self.bookmark_interval,
+            watch_list=self.watch_list,
+        )
+        self._watches.append(watch)
+        return watch
+
+    def _of(self, resource: Resource[Any] | str) -> Collection:
+        return self._storage.collection(self._kinds[str(resource)].name)
+
+    def _kind_of(self, obj: Mapping[str, Any]) -> Kind:
+        named = obj.get("apiVersion"), obj.get("kind")
+        for kind in self._kinds.values():
+            if (kind.api_version, kind.kind) == named:
+                return kind
+        raise KeyError(f"no kind {named[1]!r} of {named[0]!r} is registered")
+
+    def _whole(self, kind: Kind, record: Record) -> dict[str, Any]:
+        return {"kind": kind.kind, "apiVersion": kind.api_version, **copy.deepcopy(record.body)}
+
+    def _now(self) -> float:
+        """The loop's time; where no loop runs, the time at which one was last seen."""
+        with suppress(RuntimeError):
+            self._time = asyncio.get_running_loop().time()
+        return self._time
+
+    def _timestamp(self) -> str:
+        return (_EPOCH + timedelta(seconds=int(self._now()))).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _reply(call: Call, target: Target, record: Record, code: int = 200) -> Reply:
+    return Reply(code, negotiate(target.kind, _header(call, "accept")).object(record))
+
+
+def _deleted(target: Target, record: Record) -> Reply:
+    details = {"name": target.name, "group": target.kind.group, "kind": target.kind.plural}
+    body = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Success",
+        "details": {k: v for k, v in details.items() if v} | {"uid": record.metadata["uid"]},
+    }
+    return Reply(200, msgspec.json.encode(body))
+
+
+def _header(call: Call, name: str) -> str:
+    return next((value for key, value in call.headers.items() if key.lower() == name), "")
+
+
+def _expect(call: Call, media_type: str) -> None:
+    given = _header(call, "content-type").partition(";")[0].strip()
+    if given != media_type:
+        raise unsupported_media_type(media_type)

@@ -1,0 +1,194 @@
+"""The kinds that the API server model serves, each with the rules that a real server has for it.
+
+A `Kind` is data; what kube-apiserver does to one kind only (conversion, defaults, validation) stands in its
+two functions. Of Node just the rules for pod CIDRs are here: the rest of a Node is stored as it comes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any
+
+import msgspec
+
+from nodeipam.runtime.errors import Cause
+
+__all__ = ["BUILTIN_KINDS", "Kind", "Validate", "anything"]
+
+Body = Mapping[str, Any]
+Normalize = Callable[[dict[str, Any]], dict[str, Any]]
+Validate = Callable[[Body | None, Body], list[Cause]]
+
+
+def _as_it_is(body: dict[str, Any]) -> dict[str, Any]:
+    return body
+
+
+def anything(old: Body | None, new: Body) -> list[Cause]:  # noqa: ARG001 - a Validate
+    """Nothing is wrong: the validation of a kind without rules."""
+    return []
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kind:
+    """One kind of object, as the API server treats it."""
+
+    api_version: str
+    kind: str
+    plural: str
+    namespaced: bool
+    status: bool = False
+    """Whether it has a status subresource: then writes to the object leave the status, and the reverse."""
+    custom: bool = True
+    """Whether it came by a CustomResourceDefinition: it counts generations, list items name their kind."""
+    create_on_update: bool = False
+    """Whether PUT makes an object that isn't there."""
+    unconditional_update: bool = False
+    """Whether PUT without a resourceVersion is taken."""
+    normalize: Normalize = _as_it_is
+    """Conversion and defaults, on every write; returns a new body or the same."""
+    validate: Validate = anything
+    """What is wrong with the new body, given the old one (None: it is being created)."""
+
+    @property
+    def group(self) -> str:
+        """The API group; "" is the core one."""
+        return self.api_version.rpartition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """Plural and group: the name by which the model knows this kind, as `str(Resource)` writes it."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+
+def _normalize_node(body: dict[str, Any]) -> dict[str, Any]:
+    """Convert podCIDR and podCIDRs as v1 to internal and back does: podCIDR is always podCIDRs[0].
+
+    Where both are given and disagree, podCIDR alone counts.
+    """
+    spec = body.get("spec")
+    if not isinstance(spec, dict):
+        return body
+    one, many = spec.get("podCIDR") or "", spec.get("podCIDRs") or []
+    if one and (not many or many[0] != one):
+        many = [one]
+    rest = {k: v for k, v in spec.items() if k not in {"podCIDR", "podCIDRs"}}
+    return {**body, "spec": {"podCIDR": many[0], "podCIDRs": many, **rest} if many else rest}
+
+
+def _validate_node(old: Body | None, new: Body) -> list[Cause]:
+    before, after = _pod_cidrs(old), _pod_cidrs(new)
+    if after == before:
+        return []
+    causes = [
+        Cause(
+            "FieldValueInvalid",
+            f'Invalid value: "{text}": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)',
+            f"spec.podCIDRs[{index}]",
+        )
+        for index, text in enumerate(after)
+        if not _valid_cidr(text)
+    ]
+    families = [":" in text for text in after]
+    if len(set(families)) != len(families):
+        shown = msgspec.json.encode(after).decode()
+        message = f"Invalid value: {shown}: may specify no more than one CIDR for each IP family"
+        causes.append(Cause("FieldValueInvalid", message, "spec.podCIDRs"))
+    if before:
+        message = 'Forbidden: node updates may not change podCIDR except from "" to valid'
+        causes.append(Cause("FieldValueForbidden", message, "spec.podCIDRs"))
+    return causes
+
+
+def _pod_cidrs(body: Body | None) -> list[str]:
+    spec = (body or {}).get("spec") or {}
+    found: list[str] = spec.get("podCIDRs") or []
+    return found
+
+
+_CIDR = re.compile(r"[0-9a-fA-F:.]+/(0|[1-9][0-9]{0,2})")
+
+
+def _valid_cidr(text: str) -> bool:
+    if not _CIDR.fullmatch(text):
+        return False
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _validate_lease(old: Body | None, new: Body) -> list[Cause]:  # noqa: ARG001 - a Validate
+    spec = new.get("spec") or {}
+    causes = []
+    if (seconds := spec.get("leaseDurationSeconds")) is not None and seconds <= 0:
+        message = f"Invalid value: {seconds}: must be greater than 0"
+        causes.append(Cause("FieldValueInvalid", message, "spec.leaseDurationSeconds"))
+    if (transitions := spec.get("leaseTransitions")) is not None and transitions < 0:
+        message = f"Invalid value: {transitions}: must be greater than or equal to 0"
+        causes.append(Cause("FieldValueInvalid", message, "spec.leaseTransitions"))
+    return causes
+
+
+BUILTIN_KINDS = (
+    Kind(
+        api_version="v1",
+        kind="Node",
+        plural="nodes",
+        namespaced=False,
+        status=True,
+        custom=False,
+        unconditional_update=True,
+        normalize=_normalize_node,
+        validate=_validate_node,
+    ),
+    Kind(
+        api_version="coordination.k8s.io/v1",
+        kind="Lease",
+        plural="leases",
+        namespaced=True,
+        custom=False,
+        create_on_update=True,
+        validate=_validate_lease,
+    ),
+    Kind(
+        api_version="v1",
+        kind="ConfigMap",
+        plural="configmaps",
+        namespaced=True,
+        custom=False,
+        unconditional_update=True,
+    ),
+    Kind(
+        api_version="v1",
+        kind="Endpoints",
+        plural="endpoints",
+        namespaced=True,
+        custom=False,
+        create_on_update=True,
+        unconditional_update=True,
+    ),
+    Kind(
+        api_version="v1",
+        kind="Event",
+        plural="events",
+        namespaced=True,
+        custom=False,
+        create_on_update=True,
+        unconditional_update=True,
+    ),
+    Kind(
+        api_version="events.k8s.io/v1",
+        kind="Event",
+        plural="events",
+        namespaced=True,
+        custom=False,
+        create_on_update=True,
+        unconditional_update=True,
+    ),
+)
+"""Registered in every model from the start."""

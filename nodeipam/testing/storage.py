@@ -1,0 +1,150 @@
+"""What the API server model remembers: every object, every change to it, under one counter of versions.
+
+Invariant: a `Record` never changes once it is stored, so lists, watches and snapshots share them freely; the
+state at any version since the last compaction can be told by undoing the changes after it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+__all__ = ["Change", "Collection", "Key", "Record", "Storage"]
+
+Key = tuple[str, str]
+"""Namespace and name: the order of a list."""
+
+
+class Record:
+    """One version of one object. `body` is everything but kind and apiVersion, and must not be changed."""
+
+    __slots__ = ("_json", "_partial", "body", "key", "version")
+
+    def __init__(self, key: Key, version: int, body: dict[str, Any]) -> None:
+        self.key = key
+        self.version = version
+        self.body = body
+        self._json: bytes | None = None
+        self._partial: bytes | None = None
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The object's metadata, which must not be changed."""
+        found: dict[str, Any] = self.body["metadata"]
+        return found
+
+    def json(self) -> bytes:
+        """The body as JSON, encoded once."""
+        if self._json is None:
+            self._json = msgspec.json.encode(self.body)
+        return self._json
+
+    def partial(self) -> bytes:
+        """Only the metadata, as JSON, encoded once."""
+        if self._partial is None:
+            self._partial = msgspec.json.encode({"metadata": self.metadata})
+        return self._partial
+
+
+class Change(NamedTuple):
+    """One step of history: `record` is the new state, or of a deleted object its last one."""
+
+    version: int
+    type: str
+    """ADDED, MODIFIED or DELETED."""
+    record: Record
+    previous: Record | None
+
+
+class Collection:
+    """All objects of one kind, in order of their keys, with their history."""
+
+    def __init__(self) -> None:
+        self.records: dict[Key, Record] = {}
+        self.changes: list[Change] = []
+        self.watchers: list[Callable[[Change], None]] = []
+        self._keys: list[Key] = []
+        self._snapshot: tuple[int, list[Record]] | None = None
+
+    def at(self, version: int) -> list[Record]:
+        """The records that were current at `version`, in order. The caller must not change the list."""
+        version = min(version, self.changes[-1].version if self.changes else 0)
+        if self._snapshot is None or self._snapshot[0] != version:
+            self._snapshot = version, self._build(version)
+        return self._snapshot[1]
+
+    def since(self, version: int) -> list[Change]:
+        """The changes after `version`, in order."""
+        return self.changes[bisect_left(self.changes, version + 1, key=_version_of) :]
+
+    def apply(self, change: Change) -> None:
+        """Make a change, and tell the watches, the oldest first."""
+        key = change.record.key
+        if change.type == "DELETED":
+            del self.records[key]
+            self._keys.pop(bisect_left(self._keys, key))
+        else:
+            if key not in self.records:
+                insort(self._keys, key)
+            self.records[key] = change.record
+        self.changes.append(change)
+        for watcher in tuple(self.watchers):
+            watcher(change)
+
+    def _build(self, version: int) -> list[Record]:
+        later = self.since(version)
+        if not later:
+            return [self.records[key] for key in self._keys]
+        records: dict[Key, Record | None] = dict(self.records)
+        for change in reversed(later):
+            records[change.record.key] = change.previous
+        return [found for _, found in sorted(records.items()) if found is not None]
+
+
+class Storage:
+    """All collections, and the counter that gives each change its version."""
+
+    def __init__(self) -> None:
+        self.version = 1
+        self.compacted = 0
+        """Versions below this one can't be listed or watched from any more."""
+        self._collections: dict[str, Collection] = {}
+
+    def collection(self, name: str) -> Collection:
+        """All objects of the kind of that name."""
+        return self._collections.setdefault(name, Collection())
+
+    def put(self, name: str, key: Key, body: Mapping[str, Any]) -> Record:
+        """Store `body` under the next version, which is written into its metadata."""
+        collection = self.collection(name)
+        previous = collection.records.get(key)
+        record = self._record(key, body)
+        change = Change(record.version, "MODIFIED" if previous else "ADDED", record, previous)
+        collection.apply(change)
+        return record
+
+    def delete(self, name: str, key: Key, body: Mapping[str, Any]) -> Record:
+        """Remove the object; `body`, its last state, is what the DELETED event shows."""
+        collection = self.collection(name)
+        previous = collection.records[key]
+        record = self._record(key, body)
+        collection.apply(Change(record.version, "DELETED", record, previous))
+        return record
+
+    def compact(self) -> None:
+        """Forget all history: from now on versions before the current one are expired."""
+        self.compacted = self.version
+        for collection in self._collections.values():
+            del collection.changes[:-1]
+
+    def _record(self, key: Key, body: Mapping[str, Any]) -> Record:
+        self.version += 1
+        metadata = {**body["metadata"], "resourceVersion": str(self.version)}
+        return Record(key, self.version, {**body, "metadata": metadata})
+
+
+def _version_of(change: Change) -> int:
+    return change.version
