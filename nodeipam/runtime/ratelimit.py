@@ -16,7 +16,7 @@ __all__ = ["Backoff", "TokenBucket"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Backoff:
-    """A delay that grows with each failure in a row. The defaults are client-go's, but capped lower and jittered.
+    """A delay that grows with each failure in a row. The defaults are client-go's, capped lower and jittered.
 
     Raises:
         ConfigurationError: the numbers can't work together.
