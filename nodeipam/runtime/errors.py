@@ -13,6 +13,7 @@ __all__ = [
     "LeadershipLost",
     "ListenError",
     "ProtocolError",
+    "QueueShutDown",
     "TerminalError",
     "TransportError",
 ]
@@ -113,6 +114,10 @@ class LeadershipLost(KubeError):
 
     Whoever catches it has lost the right to write: stop, and let the elector campaign again.
     """
+
+
+class QueueShutDown(KubeError):
+    """Raised by `WorkQueue.get()` once the queue was shut down and holds nothing more: the worker's end."""
 
 
 class ListenError(KubeError):
