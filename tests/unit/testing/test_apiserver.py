@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from nodeipam.testing import APIServer
+
+from .session import LEASES, NODES, Session, node, play, story
+
+
+class TestHands:
+    def test_log(self) -> None:
+        """The log holds each request with its time, who sent it, and what was answered."""
+
+        async def scene(server: APIServer, me: Session) -> Any:
+            await asyncio.sleep(5)
+            await me.send("GET", f"{NODES}/a")
+            entry = server.log[-1]
+            return entry.time, entry.identity, entry.call.method, entry.status
+
+        assert (5.0, "me", "GET", 404) == play(scene)
+
+    def test_put_anything(self) -> None:
+        """What no client could write, such as changed and malformed ranges, can be put."""
+        server = APIServer()
+        server.put(node("a", podCIDR="10.0.0.0/24"))
+
+        server.put(node("a", podCIDRs=["garbage", "10.1.0.0/24"]))
+
+        assert ["garbage", "10.1.0.0/24"] == server.nodes()[0]["spec"]["podCIDRs"]
+
+    def test_put_keeps_or_changes_the_uid(self) -> None:
+        """put() keeps the uid of an object it replaces; another uid deletes the old object first."""
+
+        async def scene(server: APIServer, me: Session) -> Any:
+            first = server.put(node("a"))
+            second = server.put(node("a"))
+            async with me.watch(NODES, resourceVersion=str(server.version)) as answer:
+                third = server.put({**node("a"), "metadata": {"name": "a", "uid": "new"}})
+                told = await story(answer, 2)
+            return [obj["metadata"]["uid"] for obj in (first, second, third)], told
+
+        (first, second, third), told = play(scene)
+
+        assert (first, "new", [("DELETED", "a"), ("ADDED", "a")]) == (second, third, told)
+
+    def test_copies(self) -> None:
+        """What the hands return are copies: changing them changes nothing on the server."""
+        server = APIServer()
+        server.put(node("a", podCIDR="10.0.0.0/24"))
+
+        server.get("nodes", "a")["spec"]["podCIDR"] = "changed"
+
+        assert "10.0.0.0/24" == server.get("nodes", "a")["spec"]["podCIDR"]
+
+    def test_namespaces(self) -> None:
+        """Objects of one name in two namespaces are two, and a list over all namespaces holds both."""
+
+        async def scene(server: APIServer, me: Session) -> Any:
+            for namespace in ("x", "kube-system"):
+                metadata = {"name": "l", "namespace": namespace}
+                server.put({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata})
+            everywhere = await me.send("GET", "/apis/coordination.k8s.io/v1/leases")
+            return len(everywhere[1]["items"]), len((await me.send("GET", LEASES))[1]["items"])
+
+        assert (2, 1) == play(scene)
+
+    def test_unknown_kind(self) -> None:
+        """An object of a kind that isn't registered can't be put."""
+        with pytest.raises(KeyError, match="no kind 'Gizmo' of 'v1' is registered"):
+            APIServer().put({"apiVersion": "v1", "kind": "Gizmo", "metadata": {"name": "g"}})
