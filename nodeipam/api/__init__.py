@@ -1,6 +1,6 @@
 """The API types of the project: ClusterCIDR, NodeSelector, the part of Node that is read, and CIDR text.
 
-Nothing here does I/O or keeps the state of a cluster. What is read is taken tolerantly and then checked in one
+Nothing here does I/O or keeps the state of a cluster. What is read is taken tolerantly, then checked in one
 place, so that one faulty object has a message and no other consequence.
 """
 

@@ -180,7 +180,8 @@ def _expression(at: str, entry: Any, reasons: list[str]) -> Requirement | None:
     key, operator, values = parts
     if not _is_label_key(key):
         reasons.append(
-            f'{at}.key: {quote(key)} is no label key; write one such as "topology.kubernetes.io/zone"'
+            f"{at}.key: {quote(key)} is no label key that a Node can have; "
+            'use one such as "topology.kubernetes.io/zone"'
         )
     wrong = _count_fault(operator, len(values))
     if wrong:
@@ -188,8 +189,8 @@ def _expression(at: str, entry: Any, reasons: list[str]) -> Requirement | None:
     for value in values:
         if value and not _NAME.fullmatch(value):
             reasons.append(
-                f"{at}.values: {quote(value)} is no label value, which has at most 63 letters, digits, '-', '_' "
-                "and '.', a letter or digit first and last"
+                f"{at}.values: {quote(value)} is no label value: at most 63 letters, digits, '-', '_', '.', "
+                "of which the first and the last are letters or digits"
             )
         elif operator in {Operator.GT, Operator.LT} and _int64(value) is None:
             reasons.append(
