@@ -1,4 +1,4 @@
-"""A task group that never loses a cancel from outside."""
+"""Groups of tasks that end when they are told to: no cancel from outside is ever lost."""
 
 from __future__ import annotations
 
@@ -27,18 +27,29 @@ class TaskScope:
     Entering twice is an error. Leaving it awaits all children, however often it is cancelled.
     """
 
-    __slots__ = ("_cancels", "_children", "_group")
+    __slots__ = ("_cancels", "_children", "_ending", "_group")
 
     def __init__(self) -> None:
         self._group = asyncio.TaskGroup()
         self._children: set[asyncio.Task[Any]] = set()
         self._cancels = 0
+        self._ending = False
+
+    @property
+    def ending(self) -> bool:
+        """Whether its children are being cancelled: the body or a child has failed, or was cancelled.
+
+        A child that has called foreign code asks this, not its own `Task.cancelling()`, which that code may
+        have left in disorder (see above): to end although the cancel was swallowed, and to tell a
+        CancelledError that means this child from one of something that was awaited.
+        """
+        return self._ending
 
     def create_task(self, coroutine: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
         """Start a child. Its failure cancels the scope's body and the other children."""
         task = self._group.create_task(coroutine, name=name)
         self._children.add(task)
-        task.add_done_callback(self._children.discard)
+        task.add_done_callback(self._child_done)
         return task
 
     async def __aenter__(self) -> Self:
@@ -52,6 +63,7 @@ class TaskScope:
         if error is None:
             error = await self._finish()
             kind = None if error is None else type(error)
+        self._ending = error is not None
         try:
             await self._group.__aexit__(kind, error, trace)
         except BaseExceptionGroup as failures:
@@ -59,6 +71,12 @@ class TaskScope:
                 raise
             await asyncio.sleep(0)  # from 3.13 on the cancel is still to be delivered: it comes here, once
             raise asyncio.CancelledError from failures
+
+    def _child_done(self, task: asyncio.Task[Any]) -> None:
+        # Runs right after the group's own callback has cancelled the others, and before they notice.
+        self._children.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._ending = True
 
     async def _finish(self) -> BaseException | None:
         try:
@@ -72,7 +90,7 @@ class TaskScope:
 def _cancels() -> int:
     task = asyncio.current_task()
     if task is None:
-        raise RuntimeError("a TaskScope is entered and left in a task")
+        raise RuntimeError("only a task can be cancelled, and none is running")
     return task.cancelling()
 
 

@@ -96,6 +96,48 @@ class TestAsTaskGroup:
         assert 6.0 == run_virtual(main())
 
 
+class TestEnding:
+    @pytest.mark.parametrize("reason", ["cancelled", "child failed", "body failed"])
+    def test_children_can_tell(self, reason: str) -> None:
+        """A child that is being cancelled finds the scope ending, whatever the reason; before, it doesn't."""
+        seen: list[bool] = []
+
+        async def child(scope: TaskScope) -> None:
+            seen.append(scope.ending)
+            try:
+                await asyncio.sleep(1000.0)
+            finally:
+                seen.append(scope.ending)
+
+        async def scope() -> None:
+            async with TaskScope() as scope:
+                scope.create_task(child(scope))
+                if reason == "child failed":
+                    scope.create_task(_fail(1.0))
+                if reason == "body failed":
+                    await _fail(1.0)
+
+        async def main() -> None:
+            task = asyncio.create_task(scope())
+            await asyncio.sleep(2.0)
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled() or task.exception()
+
+        run_virtual(main())
+        assert [False, True] == seen
+
+    def test_ordinary_end(self) -> None:
+        """A scope whose children just finish was never ending."""
+
+        async def main() -> bool:
+            async with TaskScope() as scope:
+                scope.create_task(asyncio.sleep(1.0))
+            return scope.ending
+
+        assert not run_virtual(main())
+
+
 class TestCancelDuringFailure:
     """What asyncio.TaskGroup gets wrong: a cancel from outside while a child fails."""
 
