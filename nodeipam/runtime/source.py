@@ -5,37 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
+from .delivery import Handler
 from .lanes import Lane
 from .objects import Request, Resource
 
-__all__ = ["Feed", "Observed", "Observer", "Source", "Subscription"]
+__all__ = ["Feed", "Observed", "Source", "Subscription"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-T_contra = TypeVar("T_contra", contravariant=True)
-
-
-class Observer(Protocol[T_contra]):
-    """Is told of every change, synchronously and in order."""
-
-    def on_add(self, obj: T_contra, initial: bool) -> None:  # noqa: FBT001 - a fact, not a choice
-        """There is a new object; `initial` when it is part of the first list."""
-
-    def on_update(self, old: T_contra, new: T_contra) -> None:
-        """An object has changed."""
-
-    def on_delete(self, obj: T_contra) -> None:
-        """An object is gone; `obj` is its last known state."""
 
 
 class Subscription(Protocol):
-    """An observer's place at an informer."""
+    """A handler's place at an informer."""
 
     async def wait_synced(self) -> None:
-        """Wait until this observer has been told of everything that the initial list held."""
+        """Wait until this handler has been told of everything that the initial list held."""
 
     def remove(self) -> None:
-        """Tell the observer nothing more."""
+        """Tell the handler nothing more."""
 
 
 class Observed(Protocol[T_co]):
@@ -45,7 +32,7 @@ class Observed(Protocol[T_co]):
     def resource(self) -> Resource[Any]:
         """The kind of its objects."""
 
-    def add_handler(self, handler: Observer[T_co]) -> Subscription:
+    def add_handler(self, handler: Handler[T_co]) -> Subscription:
         """Tell `handler` of every object and, from then on, of every change."""
 
     def current(self, request: Request) -> bool:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from nodeipam.runtime.controller import Controller, Reconciler, Result, Source
+from nodeipam.runtime.delivery import Handler
 from nodeipam.runtime.errors import APIError, ConfigurationError, TerminalError, TransportError
 from nodeipam.runtime.metrics import Metrics
 from nodeipam.runtime.objects import ObjectMeta, PartialObject, Request, Resource
 from nodeipam.runtime.ratelimit import Backoff
-from nodeipam.runtime.source import Observer
 from nodeipam.testing.loop import VirtualClock, run_virtual
 
 WIDGETS = Resource("example.com/v1", "Widget", plural="widgets", namespaced=False, type=PartialObject)
@@ -32,11 +32,11 @@ class _Informer:
     resource = WIDGETS
 
     def __init__(self) -> None:
-        self.handlers: list[Observer[PartialObject]] = []
+        self.handlers: list[Handler[PartialObject]] = []
         self.synced = asyncio.Event()
         self.behind: dict[Request, list[Callable[[], None]]] = {}
 
-    def add_handler(self, handler: Observer[PartialObject]) -> _Subscription:
+    def add_handler(self, handler: Handler[PartialObject]) -> _Subscription:
         self.handlers.append(handler)
         return _Subscription(self, handler)
 
@@ -52,7 +52,7 @@ class _Informer:
 
 
 class _Subscription:
-    def __init__(self, informer: _Informer, handler: Observer[PartialObject]) -> None:
+    def __init__(self, informer: _Informer, handler: Handler[PartialObject]) -> None:
         self._informer = informer
         self._handler = handler
 

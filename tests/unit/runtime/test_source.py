@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
+from nodeipam.runtime.delivery import Handler
 from nodeipam.runtime.lanes import Lane
 from nodeipam.runtime.objects import ObjectMeta, PartialObject, Request, Resource
-from nodeipam.runtime.source import Feed, Observer, Source, Subscription
+from nodeipam.runtime.source import Feed, Source, Subscription
 
 WIDGETS = Resource("example.com/v1", "Widget", plural="widgets", namespaced=True, type=PartialObject)
 
@@ -22,7 +23,7 @@ def _owners(widget: PartialObject) -> list[Request]:
 class _Informer:
     resource = WIDGETS
 
-    def add_handler(self, handler: Observer[PartialObject]) -> Subscription:
+    def add_handler(self, handler: Handler[PartialObject]) -> Subscription:
         raise NotImplementedError
 
     def current(self, request: Request) -> bool:
