@@ -52,7 +52,7 @@ class Ready(Generic[K]):
         return len(self._live), len(self._background)
 
     def add(self, key: K, add: Add) -> bool:
-        """Take the key in, and return whether it is new; one that waits in the background may move to the live lane."""
+        """Take the key in, and return whether it is new; a background key may move to the live lane."""
         if key in self._live:
             return False
         waiting = self._background.get(key)
