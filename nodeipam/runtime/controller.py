@@ -19,6 +19,7 @@ from .logs import get_logger
 from .metrics import Metrics
 from .objects import Request
 from .ratelimit import Backoff
+from .slices import Slices
 from .source import Feed, Observed, Source, Subscription
 from .tasks import TaskScope
 from .workqueue import Lane, WorkQueue
@@ -158,9 +159,10 @@ class Controller:
                 feed = Feed(source, queue.add)
                 subscriptions.append(source.informer.add_handler(feed))
             await self._wait_synced(subscriptions)
+            slices = Slices(around.clock)
             async with TaskScope() as scope:
                 for number in range(self.workers):
-                    scope.create_task(self._work(queue, scope), name=f"{self.name} {number}")
+                    scope.create_task(self._work(queue, scope, slices), name=f"{self.name} {number}")
         finally:
             for subscription in subscriptions:
                 subscription.remove()
@@ -191,7 +193,7 @@ class Controller:
         finally:
             self._syncing = None
 
-    async def _work(self, queue: WorkQueue[Request], scope: TaskScope) -> None:
+    async def _work(self, queue: WorkQueue[Request], scope: TaskScope, slices: Slices) -> None:
         while not scope.ending:  # a reconciler may have swallowed the cancel, and no other would come
             try:
                 request = await queue.get()
@@ -204,6 +206,8 @@ class Controller:
                     await self._process(queue, request, scope)
             finally:
                 queue.done(request)
+            if slices.spent():  # thousands of reconciles that find nothing to do never wait for anything
+                await slices.rest()
 
     def _is_current(self, request: Request) -> bool:
         """Whether the caches show our own writes to this object; if not, it comes again once they do."""

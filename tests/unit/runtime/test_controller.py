@@ -411,6 +411,34 @@ class TestWorkers:
         _run(reconcile, main, workers=2)
         assert [("a", 0.0), ("a", 10.0)] == reconcile.calls
 
+    def test_others_get_their_turns(self) -> None:
+        """Thousands of reconciles that never wait for anything don't keep the event loop for themselves."""
+
+        class TickingClock(VirtualClock):
+            readings = 0
+
+            def monotonic(self) -> float:
+                self.readings += 1
+                return self.readings / 1000
+
+        async def main() -> int:
+            reconcile = _Recorder()
+            controller = Controller("widgets", reconcile, workers=2)
+            controller.bind(clock=TickingClock(), rng=random.Random(1), metrics=Metrics())
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(controller.run())
+                await asyncio.sleep(0)
+                for number in range(3000):
+                    controller.enqueue(Request(f"{number}"))
+                turns = 0
+                while len(reconcile.calls) < 3000:  # noqa: ASYNC110 - the turns are what is counted
+                    await asyncio.sleep(0)
+                    turns += 1
+                controller.stop()
+            return turns
+
+        assert 3000 / 64 / 2 <= run_virtual(main())
+
     def test_enqueue_after(self) -> None:
         """A request can be made to come at a later time."""
         reconcile = _Recorder()
