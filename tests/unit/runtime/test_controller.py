@@ -431,7 +431,7 @@ class TestWorkers:
                 for number in range(3000):
                     controller.enqueue(Request(f"{number}"))
                 turns = 0
-                while len(reconcile.calls) < 3000:  # noqa: ASYNC110 - the turns are what is counted
+                while len(reconcile.calls) < 3000:
                     await asyncio.sleep(0)
                     turns += 1
                 controller.stop()
