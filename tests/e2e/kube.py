@@ -95,6 +95,11 @@ class Kube:
         except (aiohttp.ServerDisconnectedError, ConnectionResetError):
             # The test has restarted the server since this connection was last used.
             status, text = await self._exchange(method, path, data, params, content_type)
+        async with asyncio.timeout(20.0):
+            while status == 429 and "storage is (re)initializing" in text:
+                # So it is for a moment after a start, and after a definition came or changed.
+                await asyncio.sleep(0.05)
+                status, text = await self._exchange(method, path, data, params, content_type)
         try:
             document = json.loads(text)
         except ValueError:
@@ -221,7 +226,7 @@ class Kube:
         events = self.watch(collection, "0", fieldSelector=f"metadata.name={name}")
         async with asyncio.timeout(10.0), contextlib.aclosing(events):
             async for event in events:
-                conditions = event["object"].get("status", {}).get("conditions", [])
+                conditions = event["object"].get("status", {}).get("conditions") or []
                 if any(each["type"] == "Established" and each["status"] == "True" for each in conditions):
                     return
 
