@@ -41,7 +41,7 @@ LEAST_HOST_BITS = 4
 _SHOWN = 8
 
 
-class Condition(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
+class Condition(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """A condition, as in metav1."""
 
     type: str
