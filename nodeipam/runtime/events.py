@@ -128,8 +128,11 @@ class EventRecorder:
         # It stays the first until it was sent: who is cancelled in between leaves it to the next one, and an
         # Event that was created twice has one name.
         async with self._sending:
-            if self._queue:
-                await self._deliver(self._queue[0])
+            if not self._queue:
+                return
+            first = self._queue[0]
+            await self._deliver(first)
+            if self._queue and self._queue[0] is first:  # flush may have dropped it meanwhile
                 self._queue.popleft()
 
     async def _deliver(self, series: Series) -> None:

@@ -66,7 +66,7 @@ class Reporter:
     def __post_init__(self) -> None:
         if not _QUALIFIED.fullmatch(self.component):
             raise ConfigurationError(
-                f"the component of Events is a qualified name like 'example.com/widgets', not {self.component!r}"
+                f"Events come from a qualified name such as 'example.com/widgets', not {self.component!r}"
             )
         if not self.instance:
             raise ConfigurationError(f"the instance of {self.component} that reports Events needs a name")
