@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
+from typing import Any, Generic, NoReturn, TypeVar, overload
 
+from .client import Client
 from .delivery import Delivery, Handler, Registration
 from .errors import KubeError
 from .listwatch import ListWatch, Selection
@@ -20,9 +21,6 @@ from .slices import Slices
 from .store import IndexFunction, Store
 from .tasks import TaskScope
 from .watchevent import EventDecoder
-
-if TYPE_CHECKING:
-    from .client import Client
 
 __all__ = ["Handler", "Informer", "Registration"]
 
@@ -234,8 +232,7 @@ class Informer(Generic[T]):
     async def _run(self) -> NoReturn:
         metrics = self._client.metrics
         self._reflector.activity = self._client.clock.monotonic()
-        if metrics is not None:
-            metrics.reflector_last_activity.attach(str(self.resource), self._age)
+        metrics.reflector_last_activity.attach(str(self.resource), self._age)
         try:
             async with TaskScope() as scope:
                 scope.create_task(self._delivery.replay())
@@ -244,8 +241,7 @@ class Informer(Generic[T]):
             first, *others = failures.exceptions
             raise first from failures if others else None
         finally:
-            if metrics is not None:
-                metrics.reflector_last_activity.detach(str(self.resource), self._age)
+            metrics.reflector_last_activity.detach(str(self.resource), self._age)
 
     def _wake(self) -> None:
         for waiter, predicate in tuple(self._waiters.items()):

@@ -9,18 +9,16 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
-from .errors import KubeError, ProtocolError
+from .client import Client, WatchStream
+from .errors import KubeError, ProtocolError, TransportError
 from .logs import get_logger
 from .objects import Resource
 from .reflector import List, Reflector, ReflectorOptions, StreamedList, Wait, Watch
 from .slices import Slices
 from .store import Store
 from .watchevent import Bookmark, Deleted, Event, EventDecoder, Ignored, Put
-
-if TYPE_CHECKING:
-    from .client import Client, WatchStream
 
 __all__ = ["ListWatch", "Selection", "Target"]
 
@@ -122,12 +120,14 @@ class ListWatch(Generic[T]):
         await self._listed(fresh, version)
 
     async def _listed(self, fresh: Store[T], version: int) -> None:
-        reason, objects = self._reflector.reason, len(fresh)
-        if self._client.metrics is not None:
-            self._client.metrics.reflector_relists.labels(str(self._resource), reason).inc()
-        log.info("listed", resource=str(self._resource), objects=objects, version=version, reason=reason)
+        reflector, resource = self._reflector, str(self._resource)
+        self._relisted(reflector.reason)
+        log.info("listed", resource=resource, objects=len(fresh), version=version, reason=reflector.reason)
+        if version < reflector.lost:
+            self._relisted("went_back")
+            log.warning("the server was set back", resource=resource, version=version, before=reflector.lost)
         await self._target.replace(fresh, version)
-        self._reflector.listed(version, self._now())
+        reflector.listed(version, self._now())
 
     async def _watch(self, action: Watch | StreamedList) -> None:
         selection, streamed = self._selection, isinstance(action, StreamedList)
@@ -201,12 +201,14 @@ class ListWatch(Generic[T]):
 
     async def _read(self, stream: WatchStream) -> Event[T] | None:
         """The next event, None once the watch is over and the reflector was told why."""
+        line: bytes | None = b""
         try:
             line = await stream.next()
             if line is not None:
                 return self._decoder.event(line)
         except KubeError as error:
-            self._reflector.failed(error, self._now())
+            whole = not line or line.endswith(b"\n")
+            self._reflector.failed(error if whole else TransportError("cut off within a line"), self._now())
         else:
             self._reflector.ended(self._now())
         return None
@@ -231,9 +233,11 @@ class ListWatch(Generic[T]):
         if taken or event.version > reflector.version:
             reflector.moved(event.version, self._now())
 
+    def _relisted(self, reason: str) -> None:
+        self._client.metrics.reflector_relists.labels(str(self._resource), reason).inc()
+
     def _ignored(self, reason: str) -> None:
-        if self._client.metrics is not None:
-            self._client.metrics.reflector_ignored_events.labels(str(self._resource), reason).inc()
+        self._client.metrics.reflector_ignored_events.labels(str(self._resource), reason).inc()
 
     def _report(self) -> None:
         """Log a problem once, and its end."""

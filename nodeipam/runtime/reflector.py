@@ -20,8 +20,6 @@ __all__ = ["Action", "List", "Reflector", "ReflectorOptions", "StreamedList", "W
 
 _AT_ONCE = 1.0
 """Seconds: a watch that ends sooner, and brought nothing, has failed (client-go's rule)."""
-_LONGEST_RETRY_AFTER = 300.0
-"""Seconds: more than this isn't believed, lest one odd answer puts us to sleep for a day."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,6 +104,8 @@ class Reflector:
         self.reason = "initial"
         self.activity: float | None = None
         """When the last event or bookmark was taken, or the last list."""
+        self.lost = -1
+        """The version that was given up last. A list older than that: the server was set back."""
         self._resource = resource
         self._options = options
         self._rng = rng
@@ -218,7 +218,7 @@ class Reflector:
             group, _, _ = self._resource.api_version.rpartition("/")
             custom = "." in group and not group.endswith(".k8s.io")
             text = f"404 {'the CustomResourceDefinition is missing' if custom else 'not served'}"
-        self._fail(text, now, at_least=min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER))
+        self._fail(text, now, at_least=error.retry_after or 0.0)
 
     def _forget(self, reason: str, now: float) -> None:
         """List again: at once if the last watch brought anything, else suspecting that it won't help."""
@@ -228,7 +228,7 @@ class Reflector:
 
     def _lose(self, reason: str) -> None:
         if self.version >= 0:
-            self.version = -1
+            self.lost, self.version = self.version, -1
             self.reason = reason
 
     def _close(self, now: float) -> float:

@@ -19,6 +19,8 @@ T = TypeVar("T")
 Change: TypeAlias = tuple[T | None, T | None]
 """(None, new): added. (old, new): updated. (old, None): deleted, `old` being the last state known."""
 
+_Found: TypeAlias = list[T]  # within the class, `list` is a method
+
 IndexFunction: TypeAlias = Callable[[T], Iterable[Hashable]]
 """Under which values an object is to be found. It must depend on nothing but the object."""
 
@@ -61,7 +63,7 @@ class Store(Generic[T]):
         """All objects."""
         return [*self._objects.values()]
 
-    def index(self, name: str, value: Hashable) -> list[T]:  # type: ignore[valid-type]  # list is a method here
+    def index(self, name: str, value: Hashable) -> _Found[T]:
         """The objects for which the index function `name` gave `value`.
 
         Raises:

@@ -6,12 +6,14 @@ Invariant: nothing malformed gets past this point.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 
-from .errors import APIError, Cause, ProtocolError
+from .errors import ProtocolError
 from .objects import ObjectMeta, PartialObject, Resource
+from .status import api_error
 
 __all__ = ["Bookmark", "Deleted", "Event", "EventDecoder", "Ignored", "Put"]
 
@@ -103,7 +105,8 @@ class EventDecoder(Generic[T]):
     def _other(self, envelope: _Envelope) -> Event[T]:
         raw = envelope.object
         if envelope.type == "ERROR":
-            raise _STATUS.decode(raw).error()
+            what = f"watch of {self._resource}"
+            raise api_error(_STATUS.decode(raw).code, {}, bytes(raw), what=what, now=_NO_DATE)
         if envelope.type == "BOOKMARK":
             return self._bookmark(_PARTIAL.decode(raw).metadata)
         if envelope.type not in ("ADDED", "MODIFIED", "DELETED"):
@@ -164,30 +167,12 @@ class _Kind(msgspec.Struct, frozen=True, gc=False):
     kind: str = ""
 
 
-class _Cause(msgspec.Struct, frozen=True, gc=False):
-    reason: str = ""
-    message: str = ""
-    field: str = ""
-
-
-class _Details(msgspec.Struct, frozen=True, rename="camel", gc=False):
-    causes: list[_Cause] | None = None
-    retry_after_seconds: float = 0.0
-
-
 class _Status(msgspec.Struct, frozen=True, gc=False):
-    code: int = 500
-    reason: str = ""
-    message: str = ""
-    details: _Details | None = None
-
-    def error(self) -> APIError:
-        details = self.details or _Details()
-        causes = tuple(Cause(cause.reason, cause.message, cause.field) for cause in details.causes or ())
-        retry_after = details.retry_after_seconds or None
-        return APIError(self.code, self.reason, self.message, causes=causes, retry_after=retry_after)
+    code: int
 
 
+_NO_DATE = datetime.max.replace(tzinfo=UTC)
+"""Dates matter only in headers, and an event has none."""
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _KIND = msgspec.json.Decoder(_Kind)
 _PARTIAL = msgspec.json.Decoder(PartialObject)
