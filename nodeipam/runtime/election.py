@@ -124,12 +124,12 @@ class Elector:
         self._clock = client.clock
         self._deadline = options.effective_renew_deadline
         self._lock = LockClient(
-            client,
+            client.unlimited(),
             LOCKS[options.lock],
             Request(options.name, options.namespace),
             identity=self.identity,
             duration=options.lease_duration,
-            timeout=self._deadline / 2,  # so that one request which hangs leaves time for another
+            timeout=self._deadline / 2,
         )
         self._candidate = Candidate(
             self._lock,
@@ -208,6 +208,7 @@ class Elector:
     async def _reign(self, lease: Lease, lead: Lead) -> bool:
         """Run the guarded work for one term; whether the lease was lost (else the work ended by itself)."""
         self._lease, patience = lease, _Patience()
+        lease.confirm_by(self._leader.confirm)
         log.info("leading", lock=str(self._lock), lease=repr(lease))
         async with TaskScope() as tasks:
             work = tasks.create_task(_outcome(lead, lease))

@@ -109,7 +109,7 @@ class Leader:
                 if error.code not in {404, 409}:
                     raise
                 self._slow()
-        await self._extend(lease, self._still_ours(lease, await self._lock.read(lease.remaining())))
+        await self._extend(lease, self._still_ours(lease, await self._lock.read(self._limit(lease))))
 
     async def _extend(self, lease: Lease, raw: Object) -> None:
         def entry(now: str) -> Entry:
@@ -122,8 +122,21 @@ class Leader:
                 renewed=now,
             )
 
-        sent = await self._lock.write(raw, entry, lease.remaining())
+        sent = await self._lock.write(raw, entry, self._limit(lease))
         lease.extend(sent + self._deadline)
+
+    def _limit(self, lease: Lease) -> float:
+        """How long one request may take: half of what is left, so that one which hangs isn't the last."""
+        left = lease.remaining()
+        return min(left, max(left / 2, self._retry_period))
+
+    async def confirm(self, lease: Lease) -> None:
+        """Read the lock and end the term if it isn't ours any more."""
+        try:
+            self._still_ours(lease, await self._lock.read(lease.remaining()))
+        except LeadershipLost as lost:
+            lease.end(str(lost))
+            raise
 
     def _still_ours(self, lease: Lease, raw: Object | None) -> Object:
         if raw is None:

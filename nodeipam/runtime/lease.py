@@ -8,7 +8,7 @@ sent in time and answered later, nor a clock that is set back. To lead again tak
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from .clock import Clock
 from .errors import LeadershipLost
@@ -26,6 +26,7 @@ class Lease:
 
     __slots__ = (
         "_clock",
+        "_confirm",
         "_deadline",
         "_ended_at",
         "_reason",
@@ -51,6 +52,7 @@ class Lease:
         deadline: float,
     ) -> None:
         self._clock = clock
+        self._confirm: Callable[[Lease], Awaitable[None]] | None = None
         self._deadline = deadline
         self._ended_at = math.inf
         self._reason = ""
@@ -106,6 +108,25 @@ class Lease:
         """
         if not self.valid:
             raise LeadershipLost(self._reason)
+
+    async def confirm(self) -> None:
+        """Make sure, by a consistent read of the lock, that it is ours still: nobody was elected up to now.
+
+        `check` tells what is right by our clock; this also finds a lock that was deleted or edited under us.
+        It is for a step that must either come before the next election, or not be taken.
+
+        Raises:
+            LeadershipLost: this term is over, if only by what was just read.
+            APIError, TransportError, TimeoutError: the lock can't be read now.
+        """
+        self.check()
+        if self._confirm is not None:
+            await self._confirm(self)
+            self.check()
+
+    def confirm_by(self, confirm: Callable[[Lease], Awaitable[None]]) -> None:
+        """Use `confirm` to read the lock. The elector calls it."""
+        self._confirm = confirm
 
     @property
     def valid(self) -> bool:
