@@ -1,0 +1,1 @@
+"""Node IPAM itself: from Nodes and ClusterCIDRs to `spec.podCIDRs`, on :mod:`nodeipam.runtime`."""
