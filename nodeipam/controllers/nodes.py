@@ -1,0 +1,328 @@
+"""Gives a Node its ranges: choose and reserve in one synchronous step, then follow one PATCH to its outcome.
+
+Invariants kept here: a Node that has podCIDRs is never written (I2); the same Node is always offered the same
+block until the truth is read; a version is read, the lease checked and the request handed over in one step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nodeipam.api.cidr import format_cidr
+from nodeipam.api.node import NODES, Node, NodeTransform
+from nodeipam.ipam.pool import Choice
+from nodeipam.runtime import (
+    APIError,
+    Client,
+    Fence,
+    Informer,
+    KubeError,
+    Lease,
+    Request,
+    Result,
+    get_logger,
+    version_number,
+)
+
+from .ledger import Ledger, Reservation, holdings, malformed
+from .poolset import PoolEntry, PoolSet
+from .reports import Reports
+from .waiting import Waiting
+
+__all__ = ["NodeReconciler", "Unconfirmed"]
+
+log = get_logger(__name__)
+
+_ATTEMPTS = 5
+"""How often a PATCH is repeated at once when the Node changed meanwhile."""
+_AGAIN = 0.1
+_READMIT = 300.0
+_ASSIGNMENT = ("CIDRNotAvailable", "CIDRAssignmentFailed")
+
+
+class Unconfirmed(KubeError):
+    """Raised by the reconciler when a PATCH was answered 200 and the Node still has no podCIDRs.
+
+    Something between us and the storage drops the field, an admission webhook as a rule. The same block is
+    offered again, later and later.
+    """
+
+
+class _Moot(Exception):
+    """The Node no longer needs what was going to be written."""
+
+
+class _Overlapped(Exception):
+    """Since the block was reserved, somebody brought a Node that holds addresses of it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeReconciler:
+    """The reconciler of Nodes."""
+
+    client: Client
+    nodes: Informer[Node]
+    ledger: Ledger
+    pools: PoolSet
+    waiting: Waiting
+    reports: Reports
+    fence: Fence[Node]
+    lease: Callable[[], Lease]
+    """The current term; raises LeadershipLost when there is none."""
+    transform: NodeTransform
+
+    async def __call__(self, request: Request) -> Result | None:
+        """Look at one Node and do what it needs."""
+        node = self.nodes.store.get(request)
+        if node is None or node.pod_cidrs:
+            self.waiting.remove(request.name)
+            self.fence.forget(request)
+        if node is None:
+            self.reports.settle_node(request.name)
+            return None
+        if node.pod_cidrs:
+            self.reports.settle_node(request.name, *_ASSIGNMENT)
+            self._complain(node)
+            return None
+        if node.terminating:
+            self.waiting.remove(request.name)
+            return None
+        if node.metadata.uid in self.fence.aside and not await self.fence.readmit(self.lease(), node):
+            return self._set_aside(node)
+        reservation = self._reserve(node)
+        return await self._write(request, reservation) if reservation is not None else None
+
+    def concerns(self, old: Node | None, new: Node | None) -> bool:
+        """Whether an event is worth a look: the predicate of the source of Nodes.
+
+        A quiet Node, with ranges and nothing wrong about them, costs nothing after this.
+        """
+        if new is None:
+            name = old.metadata.name if old is not None else ""
+            return name in self.waiting or self.reports.said_of_node(name) or bool(self.fence.aside)
+        if not new.pod_cidrs:
+            return old is None or old.terminating != new.terminating or not old.same_labels(new)
+        if old is not None and old.pod_cidrs == new.pod_cidrs:
+            return False
+        return (
+            new.metadata.name in self.waiting
+            or self.reports.said_of_node(new.metadata.name)
+            or self._is_odd(new)
+        )
+
+    # Choosing
+
+    def _reserve(self, node: Node) -> Reservation | None:
+        """What the Node is to get, from now on in the ledger; None if it has to wait. No await in here."""
+        lease = self.lease()
+        lease.check()
+        held = self.ledger.reservation(node.metadata.uid)
+        if held is not None:
+            if held.answered:
+                held.answered = False
+                raise Unconfirmed(
+                    f"the API server answered 200 to podCIDRs {_text(held)}, but Node {node.metadata.name} "
+                    f"has none at version {node.metadata.resource_version}: does an admission webhook drop them?"
+                )
+            if not self._is_stale(held):
+                return held
+            self.ledger.release(held)
+        full: list[PoolEntry] = []
+        for entry in self.pools.candidates(node):
+            if not entry.confirmed and not entry.refused:
+                self.waiting.add(node, full)
+                return None
+            if entry.pool is None or entry.refused:
+                continue
+            choice = entry.pool.choose(self.ledger.indexes)
+            if isinstance(choice, Choice):
+                return self._take(node, entry, choice, lease)
+            full.append(entry)
+        self.waiting.add(node, full)
+        self.reports.warn(node, "CIDRNotAvailable", self._why_none(full))
+        return None
+
+    def _take(self, node: Node, entry: PoolEntry, choice: Choice, lease: Lease) -> Reservation:
+        reservation = self.ledger.reserve(node, entry.uid, choice.prefixes, lease.term)
+        for prefix in choice.prefixes:
+            stats = entry.stats[prefix.family]
+            stats.allocations += 1
+            stats.observe(choice.tries)
+        self.waiting.remove(node.metadata.name)
+        log.debug(
+            "reserved",
+            node=node.metadata.name,
+            podCIDRs=_text(reservation),
+            clusterCIDR=entry.obj.metadata.name,
+        )
+        return reservation
+
+    def _is_stale(self, held: Reservation) -> bool:
+        """Whether a reservation must not be written any more, and can't have been: then another is chosen.
+
+        Its pool may be going, or a Node may have brought a range of its own that overlaps. As long as an
+        attempt of unknown outcome may land, the block stays the only one that this Node is offered.
+        """
+        if held.unknown_at >= 0:
+            return False
+        if self.ledger.overlapped(held):
+            return True
+        entry = self.pools.get(held.pool)
+        return not held.maybe_landed and (entry is None or entry.obj.terminating or not entry.confirmed)
+
+    def _why_none(self, full: list[PoolEntry]) -> str:
+        if full:
+            return "no free block for this Node: " + "; ".join(f"{_name(entry)} is full" for entry in full)
+        count = len(self.pools)
+        if not count:
+            return "there is no ClusterCIDR"
+        return f"none of the {count} ClusterCIDRs is usable and matches this Node's labels"
+
+    # Writing
+
+    async def _write(self, request: Request, reservation: Reservation) -> Result | None:
+        """PATCH the Node, with its UID and the version it was decided on as preconditions."""
+        fresh: Node | None = None
+        for _ in range(_ATTEMPTS):
+            before = (reservation.maybe_landed, reservation.unknown_at)
+            body = _Body(self, request, reservation, fresh)
+            try:
+                answer = await self.client.patch(NODES, request, body)
+            except _Moot:
+                return None
+            except _Overlapped:
+                await self._reread(request, reservation)
+                return Result(requeue_after=_AGAIN)
+            except APIError as error:
+                if not error.refused:
+                    raise
+                reservation.maybe_landed, reservation.unknown_at = before
+                if error.code == 404 or error.blames("metadata.uid"):
+                    self.ledger.release(reservation)
+                    return None
+                if error.code != 409 and not error.blames("spec.podCIDRs"):
+                    self._refused(request, reservation, error)
+                    raise
+            else:
+                reservation.answered, reservation.unknown_at = True, -1
+                self.nodes.expect(request, answer.metadata.resource_version)
+                return None
+            fresh = await self._reread(request, reservation)
+            if fresh is None:
+                return None
+        return Result(requeue_after=_AGAIN)
+
+    async def _reread(self, request: Request, reservation: Reservation) -> Node | None:
+        """The Node as the API server holds it now, or None when nothing is left to be written to it."""
+        try:
+            fresh = self.transform(await self.client.get(NODES, request))
+        except APIError as error:
+            if not error.refused or error.code != 404:
+                raise
+            self.ledger.release(reservation)
+            return None
+        if fresh.metadata.uid != reservation.uid:
+            self.ledger.release(reservation)
+            return None
+        self.ledger.settle(reservation, version_number(fresh.metadata.resource_version))
+        if fresh.pod_cidrs:
+            # Settled, but the block is only given back once the ledger has these ranges on record.
+            self.nodes.expect(request, fresh.metadata.resource_version)
+            return None
+        return fresh
+
+    def _refused(self, request: Request, reservation: Reservation, error: APIError) -> None:
+        """The API server said no to the first attempt, for certain, and for a reason that may last."""
+        if error.code in (401, 429):
+            return
+        node = self.nodes.store.get(request)
+        if node is not None:
+            note = f"the API server refuses podCIDRs {_text(reservation)}: {error}"
+            gist = f"{error.code} {error.reason} {[cause.field for cause in error.causes]}"
+            self.reports.warn(node, "CIDRAssignmentFailed", note, gist=gist)
+        if not reservation.maybe_landed:
+            self.ledger.release(reservation)
+
+    def _set_aside(self, node: Node) -> Result:
+        cause = self.fence.aside[node.metadata.uid].cause
+        note = f"no range, since a write of an earlier leader may still land and can't be shut out: {cause}"
+        self.reports.warn(node, "CIDRAssignmentFailed", note, gist="fence")
+        return Result(requeue_after=_READMIT)
+
+    # Looking after Nodes that have ranges, or are no more
+
+    def _is_odd(self, node: Node) -> bool:
+        return (
+            self.ledger.in_conflict(node.metadata.uid) or bool(malformed(node)) or bool(self._outside(node))
+        )
+
+    def _outside(self, node: Node) -> list[str]:
+        """Those of its ranges that lie in no ClusterCIDR, if there is any ClusterCIDR at all."""
+        if not len(self.pools):
+            return []
+        return [str(prefix) for prefix in holdings(node) if not self.pools.around(prefix)]
+
+    def _complain(self, node: Node) -> None:
+        """Report what is wrong with ranges that a Node has; they are protected as they are."""
+        if faults := malformed(node):
+            self.reports.warn(node, "CIDRInvalid", "podCIDRs that are no range: " + "; ".join(faults))
+        if outside := self._outside(node):
+            note = f"podCIDRs outside every ClusterCIDR, protected as they are: {', '.join(outside)}"
+            self.reports.warn(node, "CIDROutOfRange", note)
+        if conflicts := self.ledger.conflicts(node):
+            text = "; ".join(
+                f"{mine} overlaps {theirs} of {self._who(owner)}" for mine, owner, theirs in conflicts[:8]
+            )
+            more = f" and {len(conflicts) - 8} more" if len(conflicts) > 8 else ""
+            log.error("two Nodes share addresses", node=node.metadata.name, conflicts=text + more)
+            self.reports.warn(node, "CIDRConflict", text + more)
+
+    def _who(self, owner: str | Reservation) -> str:
+        if isinstance(owner, Reservation):
+            return f"Node {owner.name} (reserved)"
+        other = self.ledger.node(owner)
+        return f"Node {other.metadata.name}" if other is not None else f"the {owner}"
+
+
+@dataclass(slots=True)
+class _Body:
+    """The merge patch for one attempt, made in the step in which it is handed to the transport."""
+
+    reconciler: NodeReconciler
+    request: Request
+    reservation: Reservation
+    fresh: Node | None
+
+    def __call__(self) -> dict[str, Any]:
+        reconciler, reservation = self.reconciler, self.reservation
+        node = reconciler.nodes.store.get(self.request)
+        if node is None or node.metadata.uid != reservation.uid:
+            raise _Moot
+        if self.fresh is not None and _version(self.fresh) > _version(node):
+            node = self.fresh
+        if node.pod_cidrs or node.terminating:
+            raise _Moot
+        if reconciler.ledger.overlapped(reservation):
+            raise _Overlapped
+        reconciler.lease().check()
+        reconciler.ledger.attempt(reservation, _version(node))
+        texts = [format_cidr(prefix) for prefix in reservation.prefixes]
+        return {
+            "metadata": {"uid": reservation.uid, "resourceVersion": node.metadata.resource_version},
+            "spec": {"podCIDR": texts[0], "podCIDRs": texts},
+        }
+
+
+def _version(node: Node) -> int:
+    return version_number(node.metadata.resource_version)
+
+
+def _text(reservation: Reservation) -> str:
+    return ", ".join(format_cidr(prefix) for prefix in reservation.prefixes)
+
+
+def _name(entry: PoolEntry) -> str:
+    ranges = ", ".join(map(str, entry.pool.ranges)) if entry.pool is not None else ""
+    return f"{entry.obj.metadata.name} ({ranges})"

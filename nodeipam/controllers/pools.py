@@ -1,0 +1,200 @@
+"""Looks after ClusterCIDRs: the finalizer that keeps one from going while it is used, and its conditions.
+
+Invariant: the finalizer is there before any block is given out, and is taken off only when no Node and no
+reservation uses the pool. Usage is derived from what Nodes hold, never from what we remember (D-07).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from nodeipam.api.clustercidr import CLUSTER_CIDRS, FINALIZER, ClusterCIDR, Condition
+from nodeipam.ipam.prefix import Prefix
+from nodeipam.runtime import APIError, Client, Informer, Lease, Request, Result, get_logger
+
+from .ledger import Ledger, Reservation
+from .poolset import PoolEntry, PoolSet
+from .reports import Reports
+
+__all__ = ["PoolReconciler"]
+
+log = get_logger(__name__)
+
+
+@dataclass(kw_only=True, slots=True)
+class PoolReconciler:
+    """The reconciler of ClusterCIDRs."""
+
+    client: Client
+    informer: Informer[ClusterCIDR]
+    ledger: Ledger
+    pools: PoolSet
+    reports: Reports
+    lease: Callable[[], Lease]
+    """The current term; raises LeadershipLost when there is none."""
+    enqueue: Callable[[Request], None]
+    """Puts a ClusterCIDR into this reconciler's own queue."""
+    _has_status: bool = field(default=True, init=False)
+
+    async def __call__(self, request: Request) -> Result | None:
+        """Look at one ClusterCIDR and do what it needs: one write of its metadata, then one of its status."""
+        obj = self.informer.store.get(request)
+        entry = self.pools.get(obj.metadata.uid) if obj is not None else None
+        if obj is None or entry is None:
+            self.reports.settle_pool(request.name)
+            return None
+        if obj.terminating:
+            user = self.pools.in_use(entry, self.ledger)
+            if user is None and obj.finalized:
+                rest = [name for name in obj.metadata.finalizers or () if name != FINALIZER]
+                await self._set_finalizers(request, entry, rest)
+                return None
+            await self._set_conditions(request, obj, self._terminating(user))
+            return None
+        if entry.pool is not None and not obj.finalized:
+            await self._set_finalizers(request, entry, [*(obj.metadata.finalizers or ()), FINALIZER])
+            return None
+        await self._confirm(request, entry)
+        self._report(entry)
+        await self._set_conditions(request, obj, *self._serving(entry))
+        return None
+
+    def freed(self, prefixes: Sequence[Prefix]) -> None:
+        """Addresses were given up: pools that are being deleted may go now (D-27)."""
+        for entry in self.pools.touching(prefixes):
+            if entry.obj.terminating:
+                self.enqueue(Request(entry.obj.metadata.name))
+
+    def pool_changed(self, entry: PoolEntry) -> None:
+        """A pool changed: it may cover Nodes of one that is being deleted."""
+        for other in self.pools:
+            if other.obj.terminating and other is not entry:
+                self.enqueue(Request(other.obj.metadata.name))
+
+    # The finalizer
+
+    async def _confirm(self, request: Request, entry: PoolEntry) -> None:
+        """Let blocks be taken from the pool: it has our finalizer, and after that we lead still."""
+        if entry.pool is None or entry.confirmed:
+            return
+        await self.lease().confirm()
+        self.pools.confirm(entry)
+        log.info("ClusterCIDR in use", clusterCIDR=request.name, pool=repr(entry.pool))
+
+    def _report(self, entry: PoolEntry) -> None:
+        if entry.spec is None:
+            self.reports.warn(entry.obj, "InvalidClusterCIDR", "; ".join(entry.reasons))
+            return
+        self.reports.settle_pool(entry.obj.metadata.name)
+        for note in entry.spec.notes:
+            log.info(
+                "differs from kubernetes-sigs/node-ipam-controller",
+                clusterCIDR=entry.obj.metadata.name,
+                note=note,
+            )
+
+    async def _set_finalizers(self, request: Request, entry: PoolEntry, names: list[str]) -> None:
+        meta = entry.obj.metadata
+
+        def body() -> Mapping[str, Any]:
+            self.lease().check()
+            if entry.obj.terminating and self.pools.in_use(entry, self.ledger) is not None:
+                raise _Moot
+            return {"metadata": {"finalizers": names}}
+
+        try:
+            answer = await self.client.patch(
+                CLUSTER_CIDRS, request, body, uid=meta.uid, resource_version=meta.resource_version
+            )
+        except _Moot:
+            self.enqueue(request)
+        except APIError as error:
+            if error.refused and (error.code == 404 or error.blames("metadata.uid")):
+                return
+            if error.refused and error.code not in (401, 409, 429):
+                self.pools.refuse(entry, str(error))
+            raise
+        else:
+            self.informer.expect(request, answer.metadata.resource_version)
+
+    # The conditions
+
+    def _serving(self, entry: PoolEntry) -> tuple[Condition, ...]:
+        if entry.pool is None or entry.spec is None:
+            return (Condition("Ready", "False", "Invalid", "; ".join(entry.reasons)),)
+        text = (
+            f"Nodes get 2^{entry.pool.host_bits} addresses each of {', '.join(map(str, entry.pool.ranges))}"
+        )
+        ready = Condition("Ready", "True", "Allocating", f"{text}, for up to {entry.pool.capacity} Nodes")
+        if not entry.spec.warnings:
+            return (ready,)
+        return ready, Condition("Warning", "True", "Questionable", "; ".join(entry.spec.warnings))
+
+    def _terminating(self, user: str | Reservation | None) -> Condition:
+        if user is None:
+            return Condition("Ready", "False", "Terminating", "no Node uses it")
+        node = self.ledger.node(user) if isinstance(user, str) else None
+        name = (
+            user.name if isinstance(user, Reservation) else node.metadata.name if node is not None else user
+        )
+        message = f"no new blocks; it goes when no Node uses it any more, Node {name} for one"
+        return Condition("Ready", "False", "Terminating", message)
+
+    async def _set_conditions(self, request: Request, obj: ClusterCIDR, *wanted: Condition) -> None:
+        """Write the conditions if they differ from those that stand there; others' conditions are kept."""
+        conditions = _merged(obj, wanted, self.client.clock.wall())
+        if conditions is None or not self._has_status:
+            return
+
+        def body() -> Mapping[str, Any]:
+            self.lease().check()
+            return {"status": {"conditions": msgspec.to_builtins(conditions)}}
+
+        meta = obj.metadata
+        try:
+            await self.client.patch(
+                CLUSTER_CIDRS,
+                request,
+                body,
+                subresource="status",
+                uid=meta.uid,
+                resource_version=meta.resource_version,
+            )
+        except APIError as error:
+            if not error.refused or error.code == 409:
+                raise
+            if error.code in (403, 404) and request in self.informer.store:
+                self._has_status = False
+                log.warning(
+                    "no conditions: the installed CRD or Role has no clustercidrs/status", cause=str(error)
+                )
+
+
+class _Moot(Exception):
+    """The pool is in use after all."""
+
+
+_OURS = ("Ready", "Warning")
+
+
+def _merged(obj: ClusterCIDR, wanted: Sequence[Condition], now: datetime) -> list[Condition] | None:
+    """What conditions the object should have, or None if it has them."""
+    held = {condition.type: condition for condition in obj.conditions}
+    merged = [condition for condition in obj.conditions if condition.type not in _OURS]
+    for condition in wanted:
+        before = held.get(condition.type)
+        same_status = before is not None and before.status == condition.status
+        since = before.last_transition_time if before is not None and same_status else ""
+        merged.append(
+            msgspec.structs.replace(
+                condition,
+                observed_generation=obj.metadata.generation,
+                last_transition_time=since or now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            )
+        )
+    return merged if {c.type: c for c in merged} != held else None
