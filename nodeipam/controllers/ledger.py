@@ -41,6 +41,8 @@ class Reservation(msgspec.Struct, eq=False, gc=False):
     """The highest resourceVersion an attempt of unknown outcome was decided on; -1 when there is none."""
     answered: bool = False
     """The last attempt was answered 200, and the cache has not shown what came of it."""
+    dropped: int = 0
+    """How often an attempt was answered 200 and the Node then had no ranges."""
 
 
 Holder = str | Reservation

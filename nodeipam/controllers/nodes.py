@@ -15,10 +15,10 @@ from nodeipam.api.node import NODES, Node, NodeTransform
 from nodeipam.ipam.pool import Choice
 from nodeipam.runtime import (
     APIError,
+    Backoff,
     Client,
     Fence,
     Informer,
-    KubeError,
     Lease,
     Request,
     Result,
@@ -31,7 +31,7 @@ from .poolset import PoolEntry, PoolSet
 from .reports import Reports
 from .waiting import Waiting
 
-__all__ = ["NodeReconciler", "Unconfirmed"]
+__all__ = ["NodeReconciler"]
 
 log = get_logger(__name__)
 
@@ -39,15 +39,8 @@ _ATTEMPTS = 5
 """How often a PATCH is repeated at once when the Node changed meanwhile."""
 _AGAIN = 0.1
 _READMIT = 300.0
+_DROPPED = Backoff(base=0.5, cap=300.0, factor=2.0, jitter=0.1)
 _ASSIGNMENT = ("CIDRNotAvailable", "CIDRAssignmentFailed")
-
-
-class Unconfirmed(KubeError):
-    """Raised by the reconciler when a PATCH was answered 200 and the Node still has no podCIDRs.
-
-    Something between us and the storage drops the field, an admission webhook as a rule. The same block is
-    offered again, later and later.
-    """
 
 
 class _Moot(Exception):
@@ -91,6 +84,9 @@ class NodeReconciler:
             return None
         if node.metadata.uid in self.fence.aside and not await self.fence.readmit(self.lease(), node):
             return self._set_aside(node)
+        held = self.ledger.reservation(node.metadata.uid)
+        if held is not None and held.answered:
+            return self._dropped(node, held)
         reservation = self._reserve(node)
         return await self._write(request, reservation) if reservation is not None else None
 
@@ -103,7 +99,10 @@ class NodeReconciler:
             name = old.metadata.name if old is not None else ""
             return name in self.waiting or self.reports.said_of_node(name) or bool(self.fence.aside)
         if not new.pod_cidrs:
-            return old is None or old.terminating != new.terminating or not old.same_labels(new)
+            if old is None or old.terminating != new.terminating or not old.same_labels(new):
+                return True
+            held = self.ledger.reservation(new.metadata.uid)
+            return held is not None and held.answered
         if old is not None and old.pod_cidrs == new.pod_cidrs:
             return False
         return (
@@ -120,12 +119,6 @@ class NodeReconciler:
         lease.check()
         held = self.ledger.reservation(node.metadata.uid)
         if held is not None:
-            if held.answered:
-                held.answered = False
-                raise Unconfirmed(
-                    f"the API server answered 200 to podCIDRs {_text(held)}, but Node {node.metadata.name} "
-                    f"has none at version {node.metadata.resource_version}: does an admission webhook drop them?"
-                )
             if not self._is_stale(held):
                 return held
             self.ledger.release(held)
@@ -202,13 +195,16 @@ class NodeReconciler:
                 if error.code == 404 or error.blames("metadata.uid"):
                     self.ledger.release(reservation)
                     return None
-                if error.code != 409 and not error.blames("spec.podCIDRs"):
+                moved = error.code == 409 or (error.blames("spec.podCIDRs") and fresh is None)
+                if not moved:
                     self._refused(request, reservation, error)
                     raise
             else:
                 reservation.answered, reservation.unknown_at = True, -1
                 self.nodes.expect(request, answer.metadata.resource_version)
-                return None
+                node = self.nodes.store.get(request)
+                behind = node is None or node.pod_cidrs or not self.nodes.current(request)
+                return None if behind else self._dropped(node, reservation)
             fresh = await self._reread(request, reservation)
             if fresh is None:
                 return None
@@ -244,6 +240,17 @@ class NodeReconciler:
             self.reports.warn(node, "CIDRAssignmentFailed", note, gist=gist)
         if not reservation.maybe_landed:
             self.ledger.release(reservation)
+
+    def _dropped(self, node: Node, reservation: Reservation) -> Result:
+        """Offer the same block again, later and later: the answer was 200, but the Node shows no ranges.
+
+        Something between us and the storage drops the field, an admission webhook as a rule.
+        """
+        reservation.answered = False
+        reservation.dropped += 1
+        note = f"podCIDRs {_text(reservation)} were accepted and dropped: is there an admission webhook?"
+        self.reports.warn(node, "CIDRAssignmentFailed", note)
+        return Result(requeue_after=_DROPPED.delay(reservation.dropped, self.client.rng))
 
     def _set_aside(self, node: Node) -> Result:
         cause = self.fence.aside[node.metadata.uid].cause

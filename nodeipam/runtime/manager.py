@@ -178,7 +178,8 @@ class Manager:
         """Run everything until cancelled, or until something that must not end does.
 
         The first cancel begins the stop: no new work, `drain` seconds for running reconciles, `deadline`
-        seconds for all of it. A second cancel leaves out the drain. CancelledError is raised when all has ended.
+        seconds for all of it. A second cancel leaves out the drain. When all has ended, CancelledError is
+        raised.
 
         Raises:
             ListenError: the server's address can't be bound.
