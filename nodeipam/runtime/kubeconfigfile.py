@@ -44,7 +44,7 @@ class Kubeconfig:
 
 
 def find(path: str | None) -> list[str]:
-    """Return the files that `path` names; without one those of $KUBECONFIG, else the one in ~/.kube."""
+    """The files that `path` names, joined by colons; without it $KUBECONFIG, or else ~/.kube/config, does."""
     text = path or os.environ.get("KUBECONFIG") or "~/.kube/config"
     return [str(Path(part).expanduser()) for part in text.split(os.pathsep) if part]
 

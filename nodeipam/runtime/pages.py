@@ -1,7 +1,7 @@
 """A list in pages, the next of which is asked for before the last was read to its end.
 
 Kubernetes says in a page's first bytes, before the items, whether another follows. (So it does for built-in
-kinds; lists of custom resources may end with it, and then the next page is asked for once this one is decoded.)
+kinds; lists of custom resources may end with it: then the next page is asked for once this one is decoded.)
 One page ahead of the consumer, never more, so that a slow consumer costs no memory.
 """
 
