@@ -217,7 +217,11 @@ class Fence(Generic[T]):
             for obj in work:
                 await self._change(obj, term)
 
-        await all_of(worker() for _ in range(min(self._parallel, len(pending))))
+        try:
+            await all_of(worker() for _ in range(min(self._parallel, len(pending))))
+        except BaseExceptionGroup:
+            term.lease.check()  # several workers have noticed in the same moment: it is one cause
+            raise
         written = [obj for obj in pending if obj.metadata.uid in term.changed]
         replaces = self._informer.replaces
 
