@@ -8,9 +8,9 @@ order; then `run` raises the one cause.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast, overload
 
 from .client import Client
 from .controller import Controller
@@ -22,11 +22,14 @@ from .logs import get_logger
 from .objects import Resource
 from .reflector import ReflectorOptions
 from .server import Checks, HealthError, Server
-from .tasks import TaskScope, all_of, the_cause
+from .store import IndexFunction
+from .tasks import all_of
 
 __all__ = ["Manager", "ManagerOptions", "Runnable"]
 
 log = get_logger(__name__)
+
+T = TypeVar("T")
 
 _FLUSH = 2.0
 """Seconds that events may take to be sent when all else has ended."""
@@ -87,6 +90,12 @@ class Manager:
         self.readiness = Checks()
         """Checks of /readyz; more may be added."""
         self.elector = Elector(self.options.election, client) if self.options.election is not None else None
+        self.identity = (
+            self.elector.identity
+            if self.elector is not None
+            else f"{self.options.name}_{client.rng.getrandbits(128):032x}"
+        )
+        """The name of this process in the lease and in events. No process ever has it again: fences need that."""
         self.events = EventRecorder(client, component=self.options.name, instance=self.identity)
         self._informers: list[Informer[Any]] = []
         self._controllers: list[Controller] = []
@@ -97,10 +106,10 @@ class Manager:
         self._life: asyncio.Task[None] | None = None
         self._begun = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._hurrying = asyncio.Event()
-        self._busy = False
-        self._informing: asyncio.Task[None] | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._drained = asyncio.Event()
+        self._reconciling = 0
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._failures: list[Exception] = []
         self.liveness.add("event-loop", self._check_loop)
         self.liveness.add("leader-election", self._check_election)
         self.readiness.add("running", self._check_running)
@@ -111,11 +120,6 @@ class Manager:
         )
         term = repr(self._lease) if self._lease is not None else "not leading"
         return f"<Manager {self.options.name}: {state}, {term}, {len(self._informers)} informers>"
-
-    @property
-    def identity(self) -> str:
-        """The name of this process in the lease and in events."""
-        return self.elector.identity if self.elector is not None else self.options.name
 
     @property
     def lease(self) -> Lease:
@@ -130,6 +134,32 @@ class Manager:
 
     # What it consists of
 
+    @overload
+    def informer(
+        self,
+        resource: Resource[T],
+        *,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+        transform: None = None,
+        indexes: Mapping[str, IndexFunction[T]] | None = None,
+        options: ReflectorOptions | None = None,
+    ) -> Informer[T]: ...
+
+    @overload
+    def informer(
+        self,
+        resource: Resource[Any],
+        *,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+        transform: Callable[[Any], T],
+        indexes: Mapping[str, IndexFunction[T]] | None = None,
+        options: ReflectorOptions | None = None,
+    ) -> Informer[T]: ...
+
     def informer(
         self,
         resource: Resource[Any],
@@ -138,11 +168,14 @@ class Manager:
         label_selector: str = "",
         field_selector: str = "",
         transform: Callable[[Any], Any] | None = None,
-        indexes: Mapping[str, Callable[[Any], Iterable[Hashable]]] | None = None,
+        indexes: Mapping[str, IndexFunction[Any]] | None = None,
         options: ReflectorOptions | None = None,
     ) -> Informer[Any]:
-        """Make an informer that starts with the manager. Readiness tells when it can't list or watch."""
-        informer = Informer(
+        """Make an informer that starts with the manager; its arguments are those of :class:`Informer`.
+
+        Readiness tells when it can't list or watch, in the check `informer-<resource>`.
+        """
+        informer: Informer[Any] = Informer(
             resource,
             self.client,
             namespace=namespace,
@@ -152,8 +185,10 @@ class Manager:
             indexes=indexes,
             options=options,
         )
+        same = sum(other.resource == resource for other in self._informers)
         self._informers.append(informer)
-        self.readiness.add(f"informer-{resource.plural}", lambda: _check_informer(informer))
+        name = f"informer-{resource}" + (f"-{same + 1}" if same else "")
+        self.readiness.add(name, lambda: _check_informer(informer))
         return informer
 
     def add(self, runnable: Runnable) -> None:
@@ -195,12 +230,12 @@ class Manager:
             try:
                 await asyncio.wait({life})
             except asyncio.CancelledError as error:
-                (self._stopping if cancelled is None else self._hurrying).set()
+                (self._stopping if cancelled is None else self._drained).set()
                 cancelled = error
         failure = life.exception()
         if cancelled is not None:
             if failure is not None:
-                log.error("failed while stopping", exc_info=failure)
+                log.error("failed, but was cancelled too", exc_info=failure)
             raise cancelled
         if failure is not None:
             raise failure
@@ -210,20 +245,21 @@ class Manager:
 
         Raises:
             Exception: what `run` raised, if it ended first.
-            RuntimeError: `run` ended first, without an error.
+            RuntimeError: `run` was cancelled first.
         """
         await self._begun.wait()
         life = cast("asyncio.Task[None]", self._life)
-        waiting = asyncio.create_task(all_of(informer.wait_synced() for informer in self._informers))
+        waiting = asyncio.create_task(self._wait_synced())
         try:
             await asyncio.wait({waiting, life}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await _end(waiting)
+        if not waiting.cancelled() and waiting.exception() is not None:
+            await asyncio.wait({life})  # informers only fail with the manager, and it knows the cause
         if life.done():
             life.result()
-        if waiting.cancelled():
+        if waiting.cancelled() or waiting.exception() is not None:
             raise RuntimeError("the manager ended before its informers were synced")
-        waiting.result()
 
     async def _live(self) -> None:
         """Start, wait for a reason to stop, stop, tell the reason. The server comes first and goes last."""
@@ -231,19 +267,20 @@ class Manager:
         if server is not None:
             await server.start()
         try:
-            self._informing = self._start("informers", all_of(informer.run() for informer in self._informers))
-            self._start("work", self._work())
-            await self._reason_to_stop()
+            self._start("informers", self._inform)
+            self._start("events", self.events.run)
+            self._start("runnables", self._run_always)
+            self._start("work", self._campaign)
+            await self._stopping.wait()
             await self._stop()
         finally:
             self._stopping.set()
-            for task in self._tasks:
+            for task in reversed(self._tasks.values()):
                 await _end(task)
             if server is not None:
                 await server.close()
-        for task in self._tasks:
-            if not task.cancelled():
-                task.result()
+        if self._failures:
+            raise self._failures[0]
 
     def _server(self) -> Server | None:
         if self.options.server is None:
@@ -255,92 +292,96 @@ class Manager:
             registry=self.client.metrics.registry,
         )
 
-    def _start(self, name: str, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(coroutine, name=f"{self.options.name} {name}")
-        self._tasks.append(task)
-        return task
+    def _start(self, name: str, part: Callable[[], Awaitable[None]]) -> None:
+        self._tasks[name] = asyncio.create_task(self._watched(part), name=f"{self.options.name} {name}")
 
-    async def _reason_to_stop(self) -> None:
-        """Wait for a cancel of `run`, a failure, or the end of the work."""
-        told = asyncio.create_task(self._stopping.wait())
+    async def _watched(self, part: Callable[[], Awaitable[None]]) -> None:
+        """Run one part of the manager; its failure is a reason to stop, its end is none."""
         try:
-            await asyncio.wait({told, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await _end(told)
+            await part()
+        except Exception as error:
+            if self._failures and error is not self._failures[0]:
+                log.exception("failed while stopping")
+            self._failures.append(error)
+            self._stopping.set()
 
-    async def _work(self) -> None:
-        """Everything that comes after the informers are synced."""
+    async def _inform(self) -> None:
+        await all_of(informer.run() for informer in self._informers)
+
+    async def _wait_synced(self) -> None:
         await all_of(informer.wait_synced() for informer in self._informers)
-        log.info("synced", informers=[repr(informer) for informer in self._informers])
-        try:
-            async with TaskScope() as scope:
-                always = [scope.create_task(self.events.run())]
-                always += [scope.create_task(runnable.run()) for runnable in self._always]
-                try:
-                    await self._campaign()
-                finally:
-                    await self.events.flush(_FLUSH)
-                for task in always:
-                    task.cancel()
-        except BaseExceptionGroup as failures:
-            raise the_cause(failures) from None
+
+    async def _run_always(self) -> None:
+        await self._wait_synced()
+        await all_of(self._run(runnable) for runnable in self._always)
 
     async def _campaign(self) -> None:
+        await self._wait_synced()
+        log.info("synced", informers=[repr(informer) for informer in self._informers])
         if self.elector is not None:
             await self.elector.run(self._lead, campaign_again=self.options.campaign_again)
-        else:
-            await self._lead(Lease.unelected(clock=self.client.clock, identity=self.identity))
+            return
+        lease = Lease.unelected(clock=self.client.clock, identity=self.identity)
+        try:
+            await self._lead(lease)
+        finally:
+            lease.end("the manager has stopped")
 
     async def _lead(self, lease: Lease) -> None:
-        """One term: the gates, then all that needs leadership, until the controllers have been stopped."""
+        """One term: the gates, then all that needs leadership, until it is cancelled."""
         self._lease = lease
         try:
             for gate in self._gates:
                 await gate(lease)
-            await self._guarded()
+            await all_of(self._run(runnable) for runnable in self._leading)
+            await asyncio.get_running_loop().create_future()  # a term doesn't end for want of work
+        except BaseExceptionGroup as failures:
+            if failures.split(LeadershipLost)[1] is None:
+                lease.check()  # several have noticed in the same moment: it is one cause
+            raise
         finally:
             self._lease = None
-            if self._stopping.is_set() and self._informing is not None:
-                await _end(self._informing)
+            if self._stopping.is_set():
+                await _end(self._tasks["informers"])
 
-    async def _guarded(self) -> None:
-        """Run what needs leadership until every controller has ended."""
+    async def _run(self, runnable: Runnable) -> None:
+        if self._stopping.is_set():
+            return  # a controller that begins now would never be told to stop
+        if not isinstance(runnable, Controller):
+            await runnable.run()
+            return
+        self._reconciling += 1
         try:
-            async with TaskScope() as scope:
-                tasks = {scope.create_task(runnable.run()): runnable for runnable in self._leading}
-                controllers = [task for task, runnable in tasks.items() if isinstance(runnable, Controller)]
-                self._busy = True
-                if tasks:
-                    await asyncio.wait(controllers or tasks)
-                for task in tasks:
-                    task.cancel()
-        except BaseExceptionGroup as failures:
-            raise the_cause(failures) from None
+            await runnable.run()
         finally:
-            self._busy = False
+            self._reconciling -= 1
+            if self._stopping.is_set() and not self._reconciling:
+                self._drained.set()
 
     async def _stop(self) -> None:
-        """Bring the work to an end in good order, within the deadline."""
-        self._stopping.set()
+        """Bring everything to an end in good order, within the deadline."""
+        log.info("stopping")
         for controller in self._controllers:
             controller.stop()
         try:
             async with asyncio.timeout(self.options.deadline):
-                if self._busy:
-                    await self._drain()
-                for task in reversed(self._tasks):
-                    await _end(task)
+                await self._drain()
+                for name in ("runnables", "work", "informers"):
+                    await _end(self._tasks[name])
+                await self.events.flush(_FLUSH)
+                await _end(self._tasks["events"])
         except TimeoutError:
             log.warning("the stop took too long: what is left is cancelled", deadline=self.options.deadline)
 
     async def _drain(self) -> None:
-        """Give running reconciles their time, unless in a hurry."""
-        hurry = asyncio.create_task(self._hurrying.wait())
+        """Give running reconciles their time to end by themselves."""
+        if not self._reconciling:
+            return
         try:
-            work = self._tasks[-1]
-            await asyncio.wait({work, hurry}, timeout=self.options.drain, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await _end(hurry)
+            async with asyncio.timeout(self.options.drain):
+                await self._drained.wait()
+        except TimeoutError:
+            log.warning("running reconciles are cancelled", drain=self.options.drain)
 
     # How it is
 
