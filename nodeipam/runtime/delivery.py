@@ -59,9 +59,7 @@ class Registration(Generic[T]):
         self._untold: dict[Request, T] = {}
 
     def __repr__(self) -> str:
-        state = (
-            "removed" if self.removed else "synced" if self.synced else f"{len(self._untold)} objects to come"
-        )
+        state = "removed" if self.removed else "synced" if self.synced else "not synced"
         return f"<Registration of {self._handler!r} for {self._resource}: {state}>"
 
     def remove(self) -> None:
@@ -78,7 +76,7 @@ class Registration(Generic[T]):
 
     def begin(self, store: Store[T]) -> None:
         """Owe the handler what is in the store; :meth:`tell_next` pays it off."""
-        self._untold = {self._resource.request(obj): obj for obj in reversed(store.list())}
+        self._untold = store.newest_first()
 
     def tell_next(self) -> bool:
         """Tell of one object that the handler doesn't know; False if there is none left."""
@@ -184,7 +182,8 @@ class Delivery(Generic[T]):
             self.version = -1  # what was processed is no longer part of history
         slices = self._slices()
         for change in self.store.swap(fresh):
-            self._tell(change)
+            if change is not None:
+                self._tell(change)
             if slices.spent():
                 await slices.rest()
         self.version = version

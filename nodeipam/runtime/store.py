@@ -115,28 +115,32 @@ class Store(Generic[T]):
         """An empty store of the same kind, with the same indexes."""
         return Store(self._resource, indexes={name: index.of for name, index in self._indexes.items()})
 
-    def swap(self, fresh: Store[T]) -> Iterator[Change[T]]:
+    def newest_first(self) -> dict[Request, T]:
+        """A copy of the content whose last items are the oldest, for `popitem`."""
+        return dict(reversed(self._objects.items()))
+
+    def swap(self, fresh: Store[T]) -> Iterator[Change[T] | None]:
         """Hold from now on what `fresh` holds, whatever the versions say; `fresh` is used up.
 
         Returns the changes, deletions first, found one by one as they are asked for, so that the caller may
-        pause between them. Objects of which nothing changed are left out.
+        pause between them; for that there is a None in place of each comparison that found no change.
         """
         before, self._objects = self._objects, fresh._objects
         self._indexes = fresh._indexes
         return self._changes(before, self._objects)
 
-    def _changes(self, before: dict[Request, T], after: dict[Request, T]) -> Iterator[Change[T]]:
+    def _changes(self, before: dict[Request, T], after: dict[Request, T]) -> Iterator[Change[T] | None]:
         metadata = self._resource.metadata
         for request, old in before.items():
             new = after.get(request)
-            if new is None or metadata(old).uid != metadata(new).uid:
-                yield old, None
+            gone = new is None or metadata(old).uid != metadata(new).uid
+            yield (old, None) if gone else None
         for request, new in after.items():
             held = before.get(request)
             if held is None or metadata(held).uid != metadata(new).uid:
                 yield None, new
-            elif held != new:
-                yield held, new
+            else:
+                yield (held, new) if held != new else None
 
     def _set(self, request: Request, old: T | None, new: T) -> None:
         self._objects[request] = new

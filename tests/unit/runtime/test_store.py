@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nodeipam.runtime.objects import Request, Resource
-from nodeipam.runtime.store import Store
+from nodeipam.runtime.store import Change, Store
 
 from .scripted import WIDGETS, Widget, widget
 
@@ -17,6 +18,10 @@ A1, A2 = widget("a", 1), widget("a", 2)
 
 def _store(*objects: Widget) -> Store[Widget]:
     return Store(WIDGETS, indexes={"size": lambda obj: [obj.size]}, objects=objects)
+
+
+def _made(changes: Iterator[Change[Widget] | None]) -> list[Change[Widget]]:
+    return [change for change in changes if change is not None]
 
 
 class TestReading:
@@ -100,7 +105,7 @@ class TestSwap:
         reborn = widget("reborn", 1), widget("reborn", 3, uid="other")
         store = _store(gone, A1, reborn[0])
         changes = store.swap(_store(A2, new, reborn[1]))
-        assert [(gone, None), (reborn[0], None), (A1, A2), (None, new), (None, reborn[1])] == list(changes)
+        assert [(gone, None), (reborn[0], None), (A1, A2), (None, new), (None, reborn[1])] == _made(changes)
 
     def test_at_once(self) -> None:
         """The store holds the new content before the first change is told."""
@@ -110,15 +115,20 @@ class TestSwap:
 
     def test_unchanged(self) -> None:
         """What hasn't changed isn't told."""
-        assert [] == list(_store(A1).swap(_store(widget("a", 1))))
+        assert [] == _made(_store(A1).swap(_store(widget("a", 1))))
+
+    def test_can_be_interrupted(self) -> None:
+        """Looking at what hasn't changed gives a chance to pause as well."""
+        many = [widget(f"w{number}", 1) for number in range(10)]
+        assert [None] * 20 == list(_store(*many).swap(_store(*many)))
 
     def test_older(self) -> None:
         """A list is the truth even where its objects are older."""
-        assert [(A2, A1)] == list(_store(A2).swap(_store(A1)))
+        assert [(A2, A1)] == _made(_store(A2).swap(_store(A1)))
 
     def test_same_version_other_content(self) -> None:
         """An object that differs under one version, as after a restore, is an update."""
-        assert [(A1, widget("a", 1, size=5))] == list(_store(A1).swap(_store(widget("a", 1, size=5))))
+        assert [(A1, widget("a", 1, size=5))] == _made(_store(A1).swap(_store(widget("a", 1, size=5))))
 
 
 class TestIndex:
