@@ -47,8 +47,8 @@ class _Moot(Exception):
     """The Node no longer needs what was going to be written."""
 
 
-class _Overlapped(Exception):
-    """Since the block was reserved, somebody brought a Node that holds addresses of it."""
+class _NotNow(Exception):
+    """The ledger can't vouch for the block: a list is being taken in, or a Node brought addresses of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +68,7 @@ class NodeReconciler:
 
     async def __call__(self, request: Request) -> Result | None:
         """Look at one Node and do what it needs."""
+        await self.nodes.wait(lambda: not self.nodes.replacing)
         node = self.nodes.store.get(request)
         if node is None or node.pod_cidrs:
             self.waiting.remove(request.name)
@@ -82,8 +83,9 @@ class NodeReconciler:
         if node.terminating:
             self.waiting.remove(request.name)
             return None
-        if node.metadata.uid in self.fence.aside and not await self.fence.readmit(self.lease(), node):
-            return self._set_aside(node)
+        if node.metadata.uid in self.fence.aside:
+            readmitted = await self.fence.readmit(self.lease(), node)
+            return await self(request) if readmitted else self._set_aside(node)
         held = self.ledger.reservation(node.metadata.uid)
         if held is not None and held.answered:
             return self._dropped(node, held)
@@ -185,7 +187,7 @@ class NodeReconciler:
                 answer = await self.client.patch(NODES, request, body)
             except _Moot:
                 return None
-            except _Overlapped:
+            except _NotNow:
                 await self._reread(request, reservation)
                 return Result(requeue_after=_AGAIN)
             except APIError as error:
@@ -203,8 +205,9 @@ class NodeReconciler:
                 reservation.answered, reservation.unknown_at = True, -1
                 self.nodes.expect(request, answer.metadata.resource_version)
                 node = self.nodes.store.get(request)
-                behind = node is None or node.pod_cidrs or not self.nodes.current(request)
-                return None if behind else self._dropped(node, reservation)
+                if node is None or node.pod_cidrs or not self.nodes.current(request):
+                    return None
+                return self._dropped(node, reservation)
             fresh = await self._reread(request, reservation)
             if fresh is None:
                 return None
@@ -305,14 +308,14 @@ class _Body:
     def __call__(self) -> dict[str, Any]:
         reconciler, reservation = self.reconciler, self.reservation
         node = reconciler.nodes.store.get(self.request)
-        if node is None or node.metadata.uid != reservation.uid:
+        if node is None or reconciler.ledger.reservation(node.metadata.uid) is not reservation:
             raise _Moot
         if self.fresh is not None and _version(self.fresh) > _version(node):
             node = self.fresh
         if node.pod_cidrs or node.terminating:
             raise _Moot
-        if reconciler.ledger.overlapped(reservation):
-            raise _Overlapped
+        if reconciler.nodes.replacing or reconciler.ledger.overlapped(reservation):
+            raise _NotNow
         reconciler.lease().check()
         reconciler.ledger.attempt(reservation, _version(node))
         texts = [format_cidr(prefix) for prefix in reservation.prefixes]

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from nodeipam.api.clustercidr import CLUSTER_CIDRS, FINALIZER, ClusterCIDR, Condition
+from nodeipam.api.node import Node
 from nodeipam.ipam.prefix import Prefix
 from nodeipam.runtime import APIError, Client, Informer, Lease, Request, Result, get_logger
 
@@ -32,6 +33,8 @@ class PoolReconciler:
 
     client: Client
     informer: Informer[ClusterCIDR]
+    nodes: Informer[Node]
+    """Asked whether the ledger is whole: while a list is taken in, deletions come before what replaces them."""
     ledger: Ledger
     pools: PoolSet
     reports: Reports
@@ -49,6 +52,7 @@ class PoolReconciler:
             self.reports.settle_pool(request.name)
             return None
         if obj.terminating:
+            await self.nodes.wait(lambda: not self.nodes.replacing)
             user = self.pools.in_use(entry, self.ledger)
             if user is None and obj.finalized:
                 rest = [name for name in obj.metadata.finalizers or () if name != FINALIZER]
@@ -103,7 +107,7 @@ class PoolReconciler:
 
         def body() -> Mapping[str, Any]:
             self.lease().check()
-            if entry.obj.terminating and self.pools.in_use(entry, self.ledger) is not None:
+            if entry.obj.terminating and (self.nodes.replacing or self.pools.in_use(entry, self.ledger)):
                 raise _Moot
             return {"metadata": {"finalizers": names}}
 

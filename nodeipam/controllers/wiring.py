@@ -87,6 +87,7 @@ def build(settings: Settings, client: Client) -> Manager:
     pool_reconciler = PoolReconciler(
         client=client,
         informer=cluster_cidrs,
+        nodes=nodes,
         ledger=ledger,
         pools=pools,
         reports=reports,
