@@ -95,7 +95,7 @@ class Manager:
             if self.elector is not None
             else f"{self.options.name}_{client.rng.getrandbits(128):032x}"
         )
-        """The name of this process in the lease and in events. No process ever has it again: fences need that."""
+        """The name of this process in the lease and in events; no other has it, ever: fences rely on that."""
         self.events = EventRecorder(client, component=self.options.name, instance=self.identity)
         self._informers: list[Informer[Any]] = []
         self._controllers: list[Controller] = []
