@@ -124,12 +124,10 @@ class Candidate:
     async def _wait(self) -> None:
         """Wait until the lock looks free, or until it should be looked at again."""
         left = self._lock.left()
-        if left <= 0:
-            await asyncio.sleep(self._pause())
-        elif self._clock.monotonic() < self._poll_until:
-            await asyncio.sleep(max(min(left, self._pause()), _TICK))
-        else:
+        if left > 0 and self._clock.monotonic() >= self._poll_until:
             await self._watch(left)
+        else:
+            await asyncio.sleep(self._pause())
 
     async def _watch(self, left: float) -> None:
         started = self._clock.monotonic()
@@ -173,7 +171,10 @@ class Candidate:
         tell("can't campaign for the lock", lock=str(self._lock), error=text, us=self._lock.identity)
 
     def _pause(self) -> float:
-        return self._retry_period * (1 + _JITTER * self._rng.random())
+        """Seconds until the next attempt: a jittered retry period, but not past the moment of expiry."""
+        pause = self._retry_period * (1 + _JITTER * self._rng.random())
+        left = self._lock.left()
+        return max(min(pause, left), _TICK) if left > 0 else pause
 
 
 def _retry_after(error: Exception) -> float:
