@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from nodeipam.runtime.clock import Clock
 from nodeipam.runtime.election import Election, Elector
 from nodeipam.runtime.electionrecord import LOCKS, Entry
 from nodeipam.runtime.lease import Lease
-from nodeipam.runtime.transport import Call
+from nodeipam.runtime.transport import Answer, Call
 from nodeipam.testing import APIServer, Fault, ModelTransport, VirtualClock
 
 LEASES = "leases.coordination.k8s.io"
@@ -116,6 +116,26 @@ class Work:
         return self.terms[-1]
 
 
+class Stubborn(ModelTransport):
+    """A transport that takes a minute to close a connection."""
+
+    def open(self, call: Call) -> AbstractAsyncContextManager[Answer]:  # noqa: D102 - as Transport has it
+        return self._open(call)
+
+    @asynccontextmanager
+    async def _open(self, call: Call) -> AsyncIterator[Answer]:
+        exchange = super().open(call)
+        try:
+            answer = await exchange.__aenter__()
+        except asyncio.CancelledError:
+            await asyncio.sleep(60)
+            raise
+        try:
+            yield answer
+        finally:
+            await exchange.__aexit__(None, None, None)
+
+
 class SlowClock(VirtualClock):
     """A clock on which less time passes than on the loop."""
 
@@ -154,10 +174,10 @@ async def running(
     try:
         yield task
     finally:
-        task.cancel()
-        await asyncio.wait({task})
-        if not task.cancelled():
-            task.exception()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+            assert task.cancelled() or task.result() is None
 
 
 async def until(condition: Callable[[], object], *, seconds: float = 120.0) -> None:

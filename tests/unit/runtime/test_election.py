@@ -385,6 +385,7 @@ class TestCancel:
             hall, work = Hall(), Work()
             async with running(hall.elector("a"), work) as task:
                 await until(lambda: work.terms)
+                hall.fault("delay", lambda call: call.method == "GET", delay=3.0)
                 hall.cut_off("a")
                 began = time()
                 task.cancel()

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 
+from nodeipam.runtime.client import Client
 from nodeipam.runtime.clock import Clock
 from nodeipam.runtime.election import RELEASED, Election, Elector, Lease
 from nodeipam.runtime.electionrecord import LOCKS
-from nodeipam.runtime.errors import LeadershipLost
-from nodeipam.testing import VirtualClock, run_virtual
+from nodeipam.runtime.errors import APIError, LeadershipLost
+from nodeipam.runtime.ratelimit import TokenBucket
+from nodeipam.testing import ModelTransport, VirtualClock, run_virtual
 
-from .electing import LEASES, Hall, SlowClock, StoppedCalendar, Work, is_write, running, time, until
+from .electing import LEASES, Hall, SlowClock, StoppedCalendar, Stubborn, Work, is_write, running, time, until
 
 
 class TestRenewing:
@@ -43,6 +46,52 @@ class TestRenewing:
                     await asyncio.sleep(2.1)
                     versions.add(hall.server.version)
                 assert 10 == len(versions)
+
+        run_virtual(main())
+
+    def test_keeps_the_time_of_acquisition(self) -> None:
+        """A renewal moves renewTime alone."""
+
+        async def main() -> None:
+            hall, work = Hall(), Work()
+            async with running(hall.elector("a"), work):
+                await until(lambda: work.terms)
+                before = hall.spec
+                await asyncio.sleep(21)
+                assert before["acquireTime"] == hall.spec["acquireTime"]
+                assert before["renewTime"] < hall.spec["renewTime"]
+
+        run_virtual(main())
+
+    def test_is_as_often_as_the_effective_deadline_demands(self) -> None:
+        """With a shortened renew deadline the leader renews more often, in proportion."""
+
+        async def main() -> None:
+            hall, work = Hall(), Work()
+            elector = hall.elector("a", lease_duration=10, renew_deadline=9, retry_period=6)
+            async with running(elector, work):
+                await until(lambda: work.terms)
+                await asyncio.sleep(60)
+                assert 12 == hall.requests("a").count("PUT")
+                assert 1 == len(work.terms)
+
+        run_virtual(main())
+
+    def test_does_not_queue_behind_other_calls(self) -> None:
+        """The client's limiter doesn't hold a renewal up."""
+
+        async def main() -> None:
+            hall, work = Hall(), Work()
+            client = Client(
+                ModelTransport(hall.server),
+                clock=VirtualClock(),
+                rng=random.Random(1),
+                limiter=TokenBucket(0.01, 1),
+            )
+            async with running(Elector(Election(namespace="default", name="x"), client), work):
+                await asyncio.sleep(60)
+                assert 1 == len(work.terms)
+                work.lease.check()
 
         run_virtual(main())
 
@@ -91,11 +140,13 @@ class TestRenewing:
             hall, work = Hall(), Work()
             async with running(hall.elector("a"), work):
                 await until(lambda: work.terms)
+                await asyncio.sleep(5)
                 fault = hall.fault("drop_after", is_write, times=3)
                 await until(lambda: fault.met == 3)
                 await asyncio.sleep(30)
                 work.lease.check()
                 assert 1 == len(work.terms)
+                assert 409 not in {logged.status for logged in hall.server.log}
 
         run_virtual(main())
 
@@ -135,6 +186,42 @@ class TestLosing:
                 assert end == pytest.approx(work.ended[0], abs=0.01)
                 with pytest.raises(LeadershipLost, match="wasn't renewed in time"):
                     work.lease.check()
+
+        run_virtual(main())
+
+    def test_does_not_wait_for_a_request(self) -> None:
+        """A request that can't be got rid of holds up the renew loop, but not the timer."""
+
+        async def main() -> None:
+            hall, work = Hall(), Work()
+            client = Client(Stubborn(hall.server, identity="a"), clock=VirtualClock(), rng=random.Random(1))
+            async with running(Elector(Election(namespace="default", name="x"), client), work):
+                await until(lambda: work.terms)
+                await asyncio.sleep(20)
+                hall.cut_off("a")
+                await asyncio.sleep(0.1)
+                end = time() + work.lease.remaining()
+                await until(lambda: work.ended)
+                assert end == pytest.approx(work.ended[0], abs=0.01)
+
+        run_virtual(main())
+
+    def test_sends_no_renewal_any_more(self) -> None:
+        """A term that lapsed between reading the lock and writing it isn't renewed."""
+
+        async def main() -> None:
+            hall, work, clock = Hall(), Work(), VirtualClock()
+            async with running(hall.elector("a", clock), work, campaign_again=False) as task:
+                await until(lambda: work.terms)
+                hall.fault("drop_after", is_write)
+                fault = hall.fault("delay", lambda call: call.method == "GET", delay=1.0)
+                await until(lambda: fault.met)
+                before = hall.spec
+                clock.offset += 12
+                with pytest.raises(LeadershipLost):
+                    await task
+                await asyncio.sleep(1)
+                assert before == hall.spec
 
         run_virtual(main())
 
@@ -205,20 +292,22 @@ class TestLosing:
 
         run_virtual(main())
 
-    def test_of_a_deleted_lock_is_noticed_and_not_mended(self) -> None:
+    @pytest.mark.parametrize("lock", LOCKS)
+    def test_of_a_deleted_lock_is_noticed_and_not_mended(self, lock: str) -> None:
         """A leader whose lock is gone stops at the next renewal; that renewal doesn't make a new one."""
 
         async def main() -> None:
             hall, work = Hall(), Work()
-            async with running(hall.elector("a"), work, campaign_again=False) as task:
+            resource = LOCKS[lock].resource
+            async with running(hall.elector("a", lock=lock), work, campaign_again=False) as task:
                 await until(lambda: work.terms)
                 await asyncio.sleep(5)
-                hall.server.delete(LEASES, "x", namespace="default")
+                hall.server.delete(resource, "x", namespace="default")
                 gone = time()
                 with pytest.raises(LeadershipLost, match="is gone"):
                     await task
                 assert 2.2 >= time() - gone
-                assert not hall.exists()
+                assert [] == hall.server.objects(resource)
 
         run_virtual(main())
 
@@ -264,6 +353,55 @@ class TestLosing:
                     "error_before", lambda _: True, status=404, body=b"<html>not found</html>", times=2
                 )
                 await asyncio.sleep(30)
+                work.lease.check()
+
+        run_virtual(main())
+
+
+class TestConfirming:
+    def test_finds_the_lock_ours(self) -> None:
+        """While we hold the lock, confirming takes one read and changes nothing."""
+
+        async def main() -> None:
+            hall, work = Hall(), Work()
+            async with running(hall.elector("a"), work):
+                await until(lambda: work.terms)
+                version = hall.server.version
+                await work.lease.confirm()
+                assert version == hall.server.version
+                work.lease.check()
+
+        run_virtual(main())
+
+    @pytest.mark.parametrize("cause", ["deleted", "edited"])
+    def test_finds_the_term_over(self, cause: str) -> None:
+        """A lock that was deleted or edited under us ends the term before the next renewal would."""
+
+        async def main() -> None:
+            hall, work = Hall(), Work()
+            async with running(hall.elector("a"), work):
+                await until(lambda: work.terms)
+                if cause == "deleted":
+                    hall.server.delete(LEASES, "x", namespace="default")
+                else:
+                    hall.change({"spec": {"holderIdentity": ""}})
+                with pytest.raises(LeadershipLost):
+                    await work.lease.confirm()
+                assert not work.lease.valid
+                await until(lambda: work.ended, seconds=2.5)
+
+        run_virtual(main())
+
+    def test_says_so_if_it_cannot_tell(self) -> None:
+        """A lock that can't be read isn't confirmed; the term goes on as long as it is renewed."""
+
+        async def main() -> None:
+            hall, work = Hall(), Work()
+            async with running(hall.elector("a"), work):
+                await until(lambda: work.terms)
+                hall.fault("error_before", lambda call: call.method == "GET", status=503)
+                with pytest.raises(APIError, match="503"):
+                    await work.lease.confirm()
                 work.lease.check()
 
         run_virtual(main())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import math
 from datetime import UTC, datetime
 
@@ -128,3 +129,11 @@ class TestUnelected:
         """Who wrote before isn't known, and waiting wouldn't help."""
         lease = Lease.unelected(clock=Watch(), identity="me", term=2)
         assert (2, False, False) == (lease.term, lease.released, lease.doubtful)
+
+    def test_has_nobody_to_confirm_it(self) -> None:
+        """Without an election there is no lock to read: what check says is all there is."""
+        lease = Lease.unelected(clock=Watch(), identity="me", term=2)
+        asyncio.run(lease.confirm())
+        lease.end("stopped")
+        with pytest.raises(LeadershipLost, match="stopped"):
+            asyncio.run(lease.confirm())
