@@ -84,7 +84,7 @@ class Given:
         for flag in flags:
             (winner, text), *losers = self._sources(flag) or [("", "")]
             remarks += [
-                f"{name}={other} is not used, since {winner}={text} says the same thing"
+                f"{name}={other} is not used, since {winner}={text} sets {flag.name} too"
                 for name, other in losers
                 if winner in flag.variables and other != text
             ]
