@@ -19,6 +19,7 @@ from nodeipam.runtime import (
     Client,
     Fence,
     Informer,
+    KubeError,
     Lease,
     Request,
     Result,
@@ -51,6 +52,10 @@ class _NotNow(Exception):
     """The ledger can't vouch for the block: a list is being taken in, or a Node brought addresses of it."""
 
 
+class _Undecided(KubeError):
+    """Raised to look again later: nothing can be written before it is known what came of an earlier attempt."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeReconciler:
     """The reconciler of Nodes."""
@@ -81,7 +86,7 @@ class NodeReconciler:
             self._complain(node)
             return None
         if node.terminating:
-            self.waiting.remove(request.name)
+            self._give_up(node)
             return None
         if node.metadata.uid in self.fence.aside:
             readmitted = await self.fence.readmit(self.lease(), node)
@@ -104,7 +109,7 @@ class NodeReconciler:
             if old is None or old.terminating != new.terminating or not old.same_labels(new):
                 return True
             held = self.ledger.reservation(new.metadata.uid)
-            return held is not None and held.answered
+            return held is not None and (held.answered or self.ledger.overlapped(held))
         if old is not None and old.pod_cidrs == new.pod_cidrs:
             return False
         return (
@@ -112,6 +117,13 @@ class NodeReconciler:
             or self.reports.said_of_node(new.metadata.name)
             or self._is_odd(new)
         )
+
+    def _give_up(self, node: Node) -> None:
+        """A Node that is being deleted waits for nothing, and keeps no block that it can't have been given."""
+        self.waiting.remove(node.metadata.name)
+        held = self.ledger.reservation(node.metadata.uid)
+        if held is not None and not held.maybe_landed:
+            self.ledger.release(held)
 
     # Choosing
 
@@ -146,12 +158,7 @@ class NodeReconciler:
             stats.allocations += 1
             stats.observe(choice.tries)
         self.waiting.remove(node.metadata.name)
-        log.debug(
-            "reserved",
-            node=node.metadata.name,
-            podCIDRs=_text(reservation),
-            clusterCIDR=entry.obj.metadata.name,
-        )
+        log.debug("reserved", reservation=reservation, clusterCIDR=entry.obj.metadata.name)
         return reservation
 
     def _is_stale(self, held: Reservation) -> bool:
@@ -188,8 +195,7 @@ class NodeReconciler:
             except _Moot:
                 return None
             except _NotNow:
-                await self._reread(request, reservation)
-                return Result(requeue_after=_AGAIN)
+                return await self._later(request, reservation)
             except APIError as error:
                 if not error.refused:
                     raise
@@ -197,20 +203,38 @@ class NodeReconciler:
                 if error.code == 404 or error.blames("metadata.uid"):
                     self.ledger.release(reservation)
                     return None
-                moved = error.code == 409 or (error.blames("spec.podCIDRs") and fresh is None)
-                if not moved:
+                if error.code != 409 and not error.blames("spec.podCIDRs"):
+                    self._refused(request, reservation, error)
+                    raise
+                fresh = await self._reread(request, reservation)
+                if fresh is None:
+                    return None
+                if _version(fresh) == body.version:  # a conflict, but not with a change of the Node
                     self._refused(request, reservation, error)
                     raise
             else:
-                reservation.answered, reservation.unknown_at = True, -1
-                self.nodes.expect(request, answer.metadata.resource_version)
-                node = self.nodes.store.get(request)
-                if node is None or node.pod_cidrs or not self.nodes.current(request):
-                    return None
-                return self._dropped(node, reservation)
-            fresh = await self._reread(request, reservation)
-            if fresh is None:
-                return None
+                # What changed nothing leaves the version, and says nothing of earlier attempts on it.
+                reservation.answered, reservation.unknown_at = True, before[1]
+                self.ledger.settle(reservation, version_number(answer.metadata.resource_version))
+                return self._answered(request, reservation, answer.metadata.resource_version)
+        return Result(requeue_after=_AGAIN)
+
+    def _answered(self, request: Request, reservation: Reservation, version: str) -> Result | None:
+        """The answer was 200: what it is worth is seen when the cache has caught up with it."""
+        self.nodes.expect(request, version)
+        node = self.nodes.store.get(request)
+        if node is None or node.pod_cidrs or not self.nodes.current(request):
+            return None
+        return self._dropped(node, reservation)
+
+    async def _later(self, request: Request, reservation: Reservation) -> Result:
+        """Let the cache catch up, and find out whether an attempt may still land."""
+        await self._reread(request, reservation)
+        if reservation.unknown_at >= 0 and self.ledger.overlapped(reservation):
+            raise _Undecided(
+                f"{_text(reservation)} is held by another Node by now, and an attempt to write it to {request} "
+                "may still land: no other range before this Node has changed"
+            )
         return Result(requeue_after=_AGAIN)
 
     async def _reread(self, request: Request, reservation: Reservation) -> Node | None:
@@ -304,6 +328,8 @@ class _Body:
     request: Request
     reservation: Reservation
     fresh: Node | None
+    version: int = -1
+    """The version of the Node that the last patch was decided on."""
 
     def __call__(self) -> dict[str, Any]:
         reconciler, reservation = self.reconciler, self.reservation
@@ -317,7 +343,8 @@ class _Body:
         if reconciler.nodes.replacing or reconciler.ledger.overlapped(reservation):
             raise _NotNow
         reconciler.lease().check()
-        reconciler.ledger.attempt(reservation, _version(node))
+        self.version = _version(node)
+        reconciler.ledger.attempt(reservation, self.version)
         texts = [format_cidr(prefix) for prefix in reservation.prefixes]
         return {
             "metadata": {"uid": reservation.uid, "resourceVersion": node.metadata.resource_version},
