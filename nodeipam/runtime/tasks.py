@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+import types
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -24,7 +25,8 @@ class TaskScope:
     So the scope waits for its children inside the group's body, where the count is kept right, and raises
     CancelledError (its `__cause__` the failures) if the task was cancelled since it entered.
 
-    Entering twice is an error. Leaving it awaits all children, however often it is cancelled.
+    Entering twice is an error. Leaving it awaits all children, however often it is cancelled. From the second
+    cancel on each is passed on to the children that are left (a TaskGroup would keep it to itself).
     """
 
     __slots__ = ("_cancels", "_children", "_ending", "_group")
@@ -65,7 +67,7 @@ class TaskScope:
             kind = None if error is None else type(error)
         self._ending = error is not None
         try:
-            await self._group.__aexit__(kind, error, trace)
+            await _noticing_cancels(self._group.__aexit__(kind, error, trace), self._cancel_again)
         except BaseExceptionGroup as failures:
             if _cancels() <= self._cancels:
                 raise
@@ -78,6 +80,12 @@ class TaskScope:
         if not task.cancelled() and task.exception() is not None:
             self._ending = True
 
+    def _cancel_again(self) -> None:
+        if _cancels() - self._cancels < 2:
+            return  # the children were cancelled once, be it for this or for a failure
+        for child in tuple(self._children):
+            child.cancel()
+
     async def _finish(self) -> BaseException | None:
         try:
             while self._children:
@@ -85,6 +93,25 @@ class TaskScope:
         except asyncio.CancelledError as cancelled:
             return cancelled  # handed to the group, which knows whether it is its own
         return None
+
+
+@types.coroutine
+def _noticing_cancels(
+    waiting: Coroutine[Any, Any, object], notice: Callable[[], None]
+) -> Generator[Any, Any, None]:
+    """Await `waiting`, and call `notice` for each cancel that it gets meanwhile."""
+    try:
+        waited_for = waiting.send(None)
+        while True:
+            try:
+                sent = yield waited_for
+            except asyncio.CancelledError as cancelled:
+                notice()
+                waited_for = waiting.throw(cancelled)
+            else:
+                waited_for = waiting.send(sent)
+    except StopIteration:
+        return
 
 
 def _cancels() -> int:

@@ -96,6 +96,38 @@ class TestAsTaskGroup:
         assert 6.0 == run_virtual(main())
 
 
+class TestCancelledTwice:
+    @pytest.mark.parametrize("failing", [False, True])
+    def test_cuts_cleaning_up_short(self, failing: bool) -> None:  # noqa: FBT001 - a parameter of the test
+        """A second cancel reaches children that are still cleaning up after the first one, or a failure."""
+
+        async def slow_end() -> None:
+            try:
+                await asyncio.sleep(1000.0)
+            finally:
+                await asyncio.sleep(100.0)
+
+        async def scope() -> None:
+            async with TaskScope() as outer:
+                outer.create_task(inner())
+
+        async def inner() -> None:
+            async with TaskScope() as scope:
+                scope.create_task(slow_end())
+                if failing:
+                    scope.create_task(_fail(0.5))
+
+        async def main() -> tuple[bool, float]:
+            task = asyncio.create_task(scope())
+            for _ in range(2):
+                await asyncio.sleep(1.0)
+                task.cancel()
+            await asyncio.wait([task])
+            return task.cancelled(), asyncio.get_running_loop().time()
+
+        assert (True, 2.0) == run_virtual(main())
+
+
 class TestEnding:
     @pytest.mark.parametrize("reason", ["cancelled", "child failed", "body failed"])
     def test_children_can_tell(self, reason: str) -> None:
