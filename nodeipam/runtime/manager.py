@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar, cast, overload
 
 from .client import Client
@@ -296,7 +297,7 @@ class Manager:
         self._tasks[name] = asyncio.create_task(self._watched(part), name=f"{self.options.name} {name}")
 
     async def _watched(self, part: Callable[[], Awaitable[None]]) -> None:
-        """Run one part of the manager; its failure is a reason to stop, its end is none."""
+        """Run one part; its end is no reason to stop, its failure is: in good order, not at once."""
         try:
             await part()
         except Exception as error:
@@ -313,7 +314,7 @@ class Manager:
 
     async def _run_always(self) -> None:
         await self._wait_synced()
-        await all_of(self._run(runnable) for runnable in self._always)
+        await all_of(self._watched(partial(self._run, runnable, None)) for runnable in self._always)
 
     async def _campaign(self) -> None:
         await self._wait_synced()
@@ -333,28 +334,25 @@ class Manager:
         try:
             for gate in self._gates:
                 await gate(lease)
-            await all_of(self._run(runnable) for runnable in self._leading)
+            await all_of(self._watched(partial(self._run, runnable, lease)) for runnable in self._leading)
             await asyncio.get_running_loop().create_future()  # a term doesn't end for want of work
-        except BaseExceptionGroup as failures:
-            if failures.split(LeadershipLost)[1] is None:
-                lease.check()  # several have noticed in the same moment: it is one cause
-            raise
         finally:
             self._lease = None
             if self._stopping.is_set():
                 await _end(self._tasks["informers"])
 
-    async def _run(self, runnable: Runnable) -> None:
+    async def _run(self, runnable: Runnable, lease: Lease | None) -> None:
         if self._stopping.is_set():
             return  # a controller that begins now would never be told to stop
-        if not isinstance(runnable, Controller):
-            await runnable.run()
-            return
-        self._reconciling += 1
+        reconciles = isinstance(runnable, Controller)
+        self._reconciling += reconciles
         try:
             await runnable.run()
+        except LeadershipLost:
+            if lease is None or lease.valid:
+                raise  # else the elector is about to end this term
         finally:
-            self._reconciling -= 1
+            self._reconciling -= reconciles
             if self._stopping.is_set() and not self._reconciling:
                 self._drained.set()
 
