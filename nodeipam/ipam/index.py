@@ -119,14 +119,12 @@ class PrefixIndex(Generic[OwnerT]):
         Raises:
             ValueError: the block is wider than the range, or narrower than an address.
         """
-        start, span, shift = inside.value, self._shift(inside), self._bits - length
+        start, shift = inside.value, self._bits - length
+        span = self._shift(inside)
         if not 0 <= shift <= span:
             raise ValueError(f"there are no /{length} blocks in {inside}")
-        node = self._within(inside)
-        if node is not None and node.owner is not NOBODY and node.shift >= span:
-            return None
-        end = start + (1 << span)
-        if start < cursor < end:
+        node, end = self._within(inside), start + (1 << span)
+        if cursor > start:
             found = trie.first_free(node, end, shift, -(-cursor >> shift) << shift)
             if found is not None:
                 return found

@@ -103,8 +103,9 @@ def ascend(path: list[Branch], more: int) -> None:
 def first_free(node: Leaf | None, end: int, shift: int, at: int) -> int | None:
     """The first free aligned block of 2^shift addresses, at or after `at` and before `end`.
 
-    `node` is all there is between the two, and both are multiples of 2^shift. Off the cursor's own path only
-    branches with room are entered, and those do have a block: so no more than two paths are walked.
+    `node` is all there is between the two, or a holding around them; both are multiples of 2^shift. Off the
+    cursor's own path only branches with room are entered, and those do have a block: so no more than two
+    paths are walked.
     """
     slots = [(node, end)]  # what is still to be looked at, the next one last
     while slots:

@@ -155,7 +155,9 @@ class TestAllFamiliesOrNone:
     def test_full(self, family: int, full: str) -> None:
         """The family without a free block is named, and the cursors of both stay where they are."""
         made, held = pool(v4("10.0.0.0/16"), v6("fd00::/64")), indexes()
-        take(made, held)
+        for text in take(made, held):
+            block = v6(text) if ":" in text else v4(text)
+            held[block.family].remove(block, "taken")
         obstacle = v4(full) if family == 4 else v6(full)
         held[family].add(obstacle, "foreign")
         assert [Full(family)] * 3 == [made.choose(held) for _ in range(3)]
