@@ -1,0 +1,167 @@
+"""What allocation costs: time and memory of the prefix index, as ratios.
+
+Run it with `python bench/allocation.py`. It prints for each case
+
+- what finding and recording a block costs at 1,000 and at 100,000 holdings (the ratio says how it scales),
+- the same against the plain way, which checks each block in turn against all holdings with `ipaddress`,
+- the memory of two indexes a dual-stack Node, against its two `ipaddress` networks in a dict by name.
+
+Times are process time, the median of several rounds; absolute figures belong to the machine they come from.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+import statistics
+import time
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nodeipam.ipam import Pool, Prefix, PrefixIndex
+
+V4 = Prefix(4, 10 << 24, 8)
+V6 = Prefix(6, 0xFD << 120, 8)
+ROUNDS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A range, the block lengths in it, and how many bits of it are in play."""
+
+    name: str
+    inside: Prefix
+    lengths: tuple[int, ...]
+    spread: int
+
+
+WORLDS = (
+    World("10.0.0.0/8 with /24 to /28, fragmented", V4, (24, 25, 26, 27, 28), 24),
+    World("fd00::/8 with /124, fragmented", V6, (124,), 22),
+    World("fd00::/8 with /124, scattered", V6, (124,), 120),
+)
+
+
+def fragmented(world: World, holdings: int, rng: random.Random) -> PrefixIndex[str]:
+    """An index with so many disjoint holdings at random places."""
+    index: PrefixIndex[str] = PrefixIndex(world.inside.family)
+    while len(index) < holdings:
+        address = world.inside.value | rng.getrandbits(world.spread)
+        prefix = Prefix.around(world.inside.family, address, rng.choice(world.lengths))
+        if index.free(prefix):
+            index.add(prefix, "holder")
+    return index
+
+
+def find_and_add(world: World, holdings: int) -> float:
+    """Seconds to find a block from a random cursor on and to record it."""
+    rng = random.Random(1)
+    index = fragmented(world, holdings, rng)
+    family, length, count = world.inside.family, world.lengths[-1], max(100, holdings // 50)
+    rounds = []
+    for _ in range(ROUNDS):
+        cursors = [world.inside.value | rng.getrandbits(world.spread) for _ in range(count)]
+        taken = []
+        start = time.process_time()
+        for cursor in cursors:
+            found = index.find(world.inside, length, cursor)
+            if found is None:
+                raise RuntimeError(f"{world.name} is full")
+            block = Prefix(family, found, length)
+            index.add(block, "taken")
+            taken.append(block)
+        rounds.append((time.process_time() - start) / count)
+        for block in taken:
+            index.remove(block, "taken")
+    return statistics.median(rounds)
+
+
+def filled(blocks: int, choose: Callable[[], None]) -> float:
+    """Seconds a block to fill an empty range with so many of them."""
+    start = time.process_time()
+    for _ in range(blocks):
+        choose()
+    return (time.process_time() - start) / blocks
+
+
+def with_pool() -> Callable[[], None]:
+    """The index: choose the next block and record it."""
+    pool = Pool(uid="u", name="p", ranges=(V4,), host_bits=8, catch_all=True, selector_text="")
+    indexes: dict[int, PrefixIndex[str]] = {4: PrefixIndex(4)}
+
+    def choose() -> None:
+        choice = pool.choose(indexes)
+        indexes[4].add(choice.prefixes[0], "node")  # type: ignore[union-attr]
+
+    return choose
+
+
+def with_ipaddress() -> Callable[[], None]:
+    """The plain way: try each block in turn against all that are in use."""
+    inside = ipaddress.IPv4Network(str(V4))
+    used: list[ipaddress.IPv4Network] = []
+
+    def choose() -> None:
+        for block in inside.subnets(new_prefix=24):
+            if not any(block.overlaps(other) for other in used):
+                used.append(block)
+                return
+
+    return choose
+
+
+def allocated(nodes: int, record: Callable[[int], object]) -> float:
+    """Bytes a Node that stay allocated after `record` was called for each."""
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    kept = [record(number) for number in range(nodes)]
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return (after - before) / len(kept)
+
+
+def index_memory(nodes: int) -> float:
+    """Bytes a dual-stack Node in two indexes, integers included; owners and prefixes belong to the caller."""
+    uids = [f"uid-{number}" for number in range(nodes)]
+    v4, v6 = PrefixIndex[str](4), PrefixIndex[str](6)
+
+    def record(number: int) -> None:
+        v4.add(Prefix(4, V4.value + (number << 8), 24), uids[number])
+        v6.add(Prefix(6, V6.value + (number << 64), 64), uids[number])
+
+    return allocated(nodes, record)
+
+
+def ipaddress_memory(nodes: int) -> float:
+    """Bytes a dual-stack Node as two networks in a dict."""
+    uids = [f"uid-{number}" for number in range(nodes)]
+    held: dict[str, tuple[ipaddress.IPv4Network, ipaddress.IPv6Network]] = {}
+
+    def record(number: int) -> None:
+        held[uids[number]] = (
+            ipaddress.IPv4Network((V4.value + (number << 8), 24)),
+            ipaddress.IPv6Network((V6.value + (number << 64), 64)),
+        )
+
+    return allocated(nodes, record)
+
+
+def main() -> None:
+    """Measure all and print it."""
+    print("find + add")
+    for world in WORLDS:
+        few, many = find_and_add(world, 1_000), find_and_add(world, 100_000)
+        print(f"  {world.name:40} 100,000 holdings : 1,000 = {many / few:5.2f}   ({many * 1e6:.1f} µs)")
+    print("filling an empty 10.0.0.0/8 with /24 blocks, ipaddress : index")
+    for blocks in (50, 100, 200):
+        plain, index = filled(blocks, with_ipaddress()), filled(blocks, with_pool())
+        print(f"  {blocks:4} blocks {plain / index:8.0f}   ({index * 1e6:.1f} µs)")
+    plain, index = ipaddress_memory(65_000), index_memory(65_000)
+    print(
+        f"memory of 65,000 dual-stack Nodes, ipaddress : index = {plain / index:.2f}   ({index:.0f} B a Node)"
+    )
+
+
+if __name__ == "__main__":
+    main()
