@@ -1,13 +1,13 @@
 """Gives ranges to waiting Nodes on a real API server, beside a bare client that does the least anyone must.
 
 Run it with `python -m bench.assignment [--nodes 5000]`. One run, in this order: bare client, nodeipam, bare
-client. Both get the same Nodes (20 KB of JSON each) on the same API server. The bare client lists all Nodes in
-pages and patches each, as many in flight as nodeipam has; it keeps no cache, watches nothing and elects nobody.
-nodeipam runs as it is deployed: in-cluster mode under the rights of `manifests/`, leader election on.
+client. Both get the same Nodes (20 KB of JSON each) on the same API server. The bare client lists all Nodes
+in pages and patches each, as many in flight as nodeipam has; it keeps no cache, watches nothing and elects
+nobody. nodeipam runs as it is deployed: in-cluster mode under the rights of `manifests/`, leader election on.
 
 Time is from the start of the process to the last podCIDRs that an observer sees on its watch. CPU and peak
-memory are the process's own, from /proc. When the two bare runs differ by more than a fifth the machine was too
-busy for a verdict, and the ratio says so.
+memory are the process's own, from /proc. When the two bare runs differ by more than a fifth the machine was
+too busy for a verdict, and the report says so.
 """
 
 from __future__ import annotations
@@ -58,9 +58,11 @@ class Run:
 class Observer:
     """Counts the Nodes that a watch shows with podCIDRs, without reading what it needn't."""
 
-    def __init__(self, kube: Kube) -> None:
-        self._kube = kube
+    def __init__(self, count: int) -> None:
+        self._count = count
         self._seen: set[bytes] = set()
+        self.done = asyncio.Event()
+        """Set once so many Nodes have ranges."""
 
     async def run(self, plane: ControlPlane, version: str) -> None:
         """Watch from `version` on, until cancelled; watch again when the server closes."""
@@ -74,11 +76,8 @@ class Observer:
                         if b'"podCIDRs":[' in line:
                             start = line.index(b'"name":"') + 8
                             self._seen.add(line[start : line.index(b'"', start)])
-
-    async def wait_for(self, count: int) -> None:
-        """Wait until so many Nodes have ranges."""
-        while len(self._seen) < count:
-            await asyncio.sleep(0.005)
+                            if len(self._seen) == self._count:
+                                self.done.set()
 
 
 def realistic(number: int) -> dict[str, Any]:
@@ -86,7 +85,12 @@ def realistic(number: int) -> dict[str, Any]:
     name = f"node-{number:05}"
     labels = {f"example.com/label-{i}": f"value-{i}" for i in range(18)} | {"kubernetes.io/hostname": name}
     images = [
-        {"names": [f"registry.example.com/team/app-{i}@sha256:{i:064x}", f"registry.example.com/team/app-{i}:v1"]}
+        {
+            "names": [
+                f"registry.example.com/team/app-{i}@sha256:{i:064x}",
+                f"registry.example.com/team/app-{i}:v1",
+            ]
+        }
         | {"sizeBytes": 10_000_000 + i}
         for i in range(100)
     ]
@@ -123,9 +127,9 @@ async def fill(kube: Kube, nodes: int) -> str:
 
 
 @asynccontextmanager
-async def observed(plane: ControlPlane, kube: Kube, version: str) -> AsyncIterator[Observer]:
+async def observed(plane: ControlPlane, count: int, version: str) -> AsyncIterator[Observer]:
     """An observer that watches meanwhile."""
-    observer = Observer(kube)
+    observer = Observer(count)
     task = asyncio.create_task(observer.run(plane, version))
     try:
         yield observer
@@ -147,11 +151,11 @@ async def run_nodeipam(plane: ControlPlane, kube: Kube, nodes: int, folder: Path
         namespace="nodeipam",
         folder=folder,
     )
-    async with observed(plane, kube, version) as observer:
+    async with observed(plane, nodes, version) as observer:
         began = time.monotonic()
         replica.start()
         try:
-            await observer.wait_for(nodes)
+            await observer.done.wait()
             seconds = time.monotonic() - began
             cpu, peak = usage(replica.process.pid)
         finally:
@@ -165,11 +169,11 @@ async def run_bare(plane: ControlPlane, kube: Kube, nodes: int, folder: Path) ->
     argv = [sys.executable, "-m", "bench.bareclient", plane.url, str(IN_FLIGHT)]
     env = {**os.environ, "TOKEN": plane.tokens["admin"], "CA": str(plane.ca_file)}
     process = Process("bare", argv, log=folder / "bare.log", env=env)
-    async with observed(plane, kube, version) as observer:
+    async with observed(plane, nodes, version) as observer:
         began = time.monotonic()
         process.start()
         try:
-            await observer.wait_for(nodes)
+            await observer.done.wait()
             seconds = time.monotonic() - began
             cpu, peak = usage(process.pid)
         finally:
@@ -192,7 +196,9 @@ def usage(pid: int) -> tuple[float, float]:
     """CPU seconds and peak MiB of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), int(status["VmHWM"].split()[0]) / 1024
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), int(
+        status["VmHWM"].split()[0]
+    ) / 1024
 
 
 async def measure(plane: ControlPlane, nodes: int, folder: Path) -> list[Run]:
@@ -208,7 +214,8 @@ def report(runs: list[Run], nodes: int) -> None:
     bare = [run.seconds for run in runs if run.name == "bare client"]
     mean, spread = sum(bare) / len(bare), max(bare) / min(bare) - 1
     print(f"{nodes} Nodes, {IN_FLIGHT} requests in flight")
-    print(f"{'':12} {'seconds':>8} {'Nodes/s':>9} {'CPU s':>8} {'µs CPU/Node':>11} {'peak MiB':>9} {'x bare':>8}")
+    heads = f"{'seconds':>8} {'Nodes/s':>9} {'CPU s':>8} {'µs CPU/Node':>11} {'peak MiB':>9} {'x bare':>8}"
+    print(f"{'':12} {heads}")
     for run in runs:
         print(run.row(nodes, mean))
     if spread > 0.2:
@@ -217,7 +224,9 @@ def report(runs: list[Run], nodes: int) -> None:
 
 def main() -> None:
     """Parse, start a control plane, measure, report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--nodes", type=int, default=5000, help="how many Nodes wait (default: 5000)")
     nodes = parser.parse_args().nodes
     if not 1 <= nodes <= 65_000:

@@ -1,7 +1,7 @@
 """What any controller must do at least: list all Nodes in pages, and patch each that has no ranges.
 
-Run by `bench.assignment`, with the API server's URL and the number of requests in flight; the token and the CA
-file come in the environment. No cache, no watch, no queue, no election, no retries: an error ends it.
+Run by `bench.assignment`, with the API server's URL and the number of requests in flight; the token and the
+CA file come in the environment. No cache, no watch, no queue, no election, no retries: an error ends it.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ async def patcher(session: aiohttp.ClientSession, work: Iterator[tuple[str, list
     }
     for name, texts in work:
         body = msgspec.json.encode({"spec": {"podCIDR": texts[0], "podCIDRs": texts}})
-        async with session.patch(f"{NODES}/{name}", data=body, headers=headers, raise_for_status=True) as answer:
+        async with session.patch(
+            f"{NODES}/{name}", data=body, headers=headers, raise_for_status=True
+        ) as answer:
             await answer.read()
 
 
