@@ -53,7 +53,7 @@ class _NotNow(Exception):
 
 
 class _Undecided(KubeError):
-    """Raised to look again later: nothing can be written before it is known what came of an earlier attempt."""
+    """Raised to look again later: an earlier attempt may still land, so nothing else can be written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +119,7 @@ class NodeReconciler:
         )
 
     def _give_up(self, node: Node) -> None:
-        """A Node that is being deleted waits for nothing, and keeps no block that it can't have been given."""
+        """A Node that is being deleted waits for nothing, and keeps no block that it can't have."""
         self.waiting.remove(node.metadata.name)
         held = self.ledger.reservation(node.metadata.uid)
         if held is not None and not held.maybe_landed:
@@ -188,7 +188,6 @@ class NodeReconciler:
         """PATCH the Node, with its UID and the version it was decided on as preconditions."""
         fresh: Node | None = None
         for _ in range(_ATTEMPTS):
-            before = (reservation.maybe_landed, reservation.unknown_at)
             body = _Body(self, request, reservation, fresh)
             try:
                 answer = await self.client.patch(NODES, request, body)
@@ -197,43 +196,49 @@ class NodeReconciler:
             except _NotNow:
                 return await self._later(request, reservation)
             except APIError as error:
-                if not error.refused:
-                    raise
-                reservation.maybe_landed, reservation.unknown_at = before
-                if error.code == 404 or error.blames("metadata.uid"):
-                    self.ledger.release(reservation)
-                    return None
-                if error.code != 409 and not error.blames("spec.podCIDRs"):
-                    self._refused(request, reservation, error)
-                    raise
-                fresh = await self._reread(request, reservation)
+                fresh = await self._denied(body, error)
                 if fresh is None:
                     return None
-                if _version(fresh) == body.version:  # a conflict, but not with a change of the Node
-                    self._refused(request, reservation, error)
-                    raise
             else:
-                # What changed nothing leaves the version, and says nothing of earlier attempts on it.
-                reservation.answered, reservation.unknown_at = True, before[1]
-                self.ledger.settle(reservation, version_number(answer.metadata.resource_version))
-                return self._answered(request, reservation, answer.metadata.resource_version)
+                return self._answered(body, answer.metadata.resource_version)
         return Result(requeue_after=_AGAIN)
 
-    def _answered(self, request: Request, reservation: Reservation, version: str) -> Result | None:
+    def _answered(self, body: _Body, version: str) -> Result | None:
         """The answer was 200: what it is worth is seen when the cache has caught up with it."""
+        request, reservation = body.request, body.reservation
+        # What changed nothing leaves the version, and says nothing of earlier attempts on it.
+        body.take_back()
+        self.ledger.settle(reservation, version_number(version))
+        reservation.maybe_landed = reservation.answered = True
         self.nodes.expect(request, version)
         node = self.nodes.store.get(request)
         if node is None or node.pod_cidrs or not self.nodes.current(request):
             return None
         return self._dropped(node, reservation)
 
+    async def _denied(self, body: _Body, error: APIError) -> Node | None:
+        """Follow up a refusal: the Node as it is by now, if the same block is to be offered again at once."""
+        request, reservation = body.request, body.reservation
+        if not error.refused:
+            raise error
+        body.take_back()
+        if error.code == 404 or error.blames("metadata.uid"):
+            self.ledger.release(reservation)
+            return None
+        if error.code == 409 or error.blames("spec.podCIDRs"):
+            fresh = await self._reread(request, reservation)
+            if fresh is None or _version(fresh) != body.version:
+                return fresh
+        self._refused(request, reservation, error)
+        raise error
+
     async def _later(self, request: Request, reservation: Reservation) -> Result:
         """Let the cache catch up, and find out whether an attempt may still land."""
         await self._reread(request, reservation)
         if reservation.unknown_at >= 0 and self.ledger.overlapped(reservation):
             raise _Undecided(
-                f"{_text(reservation)} is held by another Node by now, and an attempt to write it to {request} "
-                "may still land: no other range before this Node has changed"
+                f"{_text(reservation)} is held by another Node by now, and an attempt to write it to "
+                f"{request} may still land: no other range before this Node has changed"
             )
         return Result(requeue_after=_AGAIN)
 
@@ -329,7 +334,8 @@ class _Body:
     reservation: Reservation
     fresh: Node | None
     version: int = -1
-    """The version of the Node that the last patch was decided on."""
+    """The version of the Node that the patch was decided on."""
+    _before: tuple[bool, int] = (False, -1)
 
     def __call__(self) -> dict[str, Any]:
         reconciler, reservation = self.reconciler, self.reservation
@@ -344,12 +350,19 @@ class _Body:
             raise _NotNow
         reconciler.lease().check()
         self.version = _version(node)
+        self._before = (reservation.maybe_landed, reservation.unknown_at)
         reconciler.ledger.attempt(reservation, self.version)
         texts = [format_cidr(prefix) for prefix in reservation.prefixes]
         return {
             "metadata": {"uid": reservation.uid, "resourceVersion": node.metadata.resource_version},
             "spec": {"podCIDR": texts[0], "podCIDRs": texts},
         }
+
+    def take_back(self) -> None:
+        """The outcome of this attempt is known: what is still open is what was open before it."""
+        reservation, ledger = self.reservation, self.reconciler.ledger
+        reservation.maybe_landed, reservation.unknown_at = self._before
+        ledger.settle(reservation, ledger.processed(reservation.uid))
 
 
 def _version(node: Node) -> int:
