@@ -83,8 +83,9 @@ lock: $(STAMP) ## Compile requirements/ from pyproject.toml (UPGRADE=1: to the n
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev -c requirements/run.txt -o requirements/dev.txt
 
 .PHONY: bench
-bench: $(STAMP) ## What it costs: allocation alone, and 5,000 Nodes on a real API server
+bench: $(STAMP) ## What it costs: allocation, memory, and 5,000 Nodes on a real API server
 	$(BIN)/python -m bench.allocation
+	$(BIN)/python -m bench.memory
 	$(BIN)/python -m bench.assignment
 
 .PHONY: build
