@@ -46,13 +46,20 @@ class SystemClock:
 
     `elapsed()` reads CLOCK_BOOTTIME, since CLOCK_MONOTONIC stands still while a machine sleeps and a lease
     does not; where the system has no such clock it falls back to the monotonic one.
+
+    Where no loop runs, as when another thread scrapes the metrics, `monotonic()` reads `time.monotonic()`:
+    that is what the loops of asyncio and uvloop count by, so the two can be compared.
     """
 
     __slots__ = ()
 
     def monotonic(self) -> float:
-        """The running loop's own time."""
-        return asyncio.get_running_loop().time()
+        """The running loop's own time; `time.monotonic()` where none runs."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return time.monotonic()
+        return loop.time()
 
     def elapsed(self) -> float:
         """CLOCK_BOOTTIME, or else the monotonic clock."""
