@@ -136,7 +136,7 @@ class Replica:
         """What its probe and metrics server answers."""
         return (await self._get(path))[1]
 
-    async def metric(self, name: str, **labels: str) -> float | None:
+    async def metric(self, name: str, /, **labels: str) -> float | None:
         """The value of one series, None if there is no such series."""
         for line in (await self.get("/metrics")).splitlines():
             series, _, value = line.rpartition(" ")
