@@ -185,6 +185,8 @@ class Fence(Generic[T]):
         term = _Term(lease)
         uid = obj.metadata.uid
         await self._change_all([obj], term)
+        while uid in term.changed and self._lags(obj, term):  # the cache was replaced meanwhile
+            await self._change_all([obj], term)
         if uid in term.changed or self._is_gone(obj):
             self.aside.pop(uid, None)
         elif uid in term.causes:
@@ -197,14 +199,13 @@ class Fence(Generic[T]):
             del self.aside[uid]
 
     def _remaining(self, candidates: Iterable[T], term: _Term) -> list[T]:
-        """Those still exposed that are neither set aside nor seen at the version that the change returned."""
-        return [
-            obj
-            for obj in candidates
-            if obj.metadata.uid not in self.aside
-            and not self._is_gone(obj)
-            and self._processed(obj.metadata.uid) < term.changed.get(obj.metadata.uid, _NEVER)
-        ]
+        """Those that were neither set aside nor seen at the version that changing them returned."""
+        return [obj for obj in candidates if obj.metadata.uid not in self.aside and self._lags(obj, term)]
+
+    def _lags(self, obj: T, term: _Term) -> bool:
+        """Whether it is still exposed, and was not changed yet or not yet seen as it was changed."""
+        uid = obj.metadata.uid
+        return not self._is_gone(obj) and self._processed(uid) < term.changed.get(uid, _NEVER)
 
     def _is_gone(self, obj: T) -> bool:
         held = self._informer.store.get(self._informer.resource.request(obj))
@@ -226,7 +227,7 @@ class Fence(Generic[T]):
         replaces = self._informer.replaces
 
         def processed() -> bool:
-            while written and not self._remaining(written[-1:], term):
+            while written and not self._lags(written[-1], term):
                 written.pop()
             return not written or self._informer.replaces != replaces
 
