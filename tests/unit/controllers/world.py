@@ -151,6 +151,11 @@ class Replica:
         """The value of one series, None where there is none."""
         return self.client.metrics.registry.get_sample_value(name, labels)
 
+    def samples(self) -> list[tuple[str, dict[str, str], float]]:
+        """Name, labels and value of every series."""
+        families = self.client.metrics.registry.collect()
+        return [(sample.name, sample.labels, sample.value) for f in families for sample in f.samples]
+
     async def ready(self, check: str = "fence") -> str:
         """What a check of /readyz says: "ok", or what is wrong."""
         report = await self.manager.readiness.report_one(check)
