@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.audit import Audit
 from tests.e2e.controlplane import Binaries, ControlPlane, Unavailable, provide
 from tests.e2e.controlplane.processes import tail
 from tests.e2e.kube import CLUSTER_CIDRS, LEASES, NODES, ApiError, Kube
@@ -94,6 +95,12 @@ async def observer(plane: ControlPlane, kube: Kube) -> AsyncGenerator[Observer]:
     plane.ensure_running()
     await watching.stop()
     watching.check()
+
+
+@pytest.fixture
+def audit(plane: ControlPlane) -> Audit:
+    """Who asked the API server for what, from the start of the test on."""
+    return Audit(plane.audit_file)
 
 
 @pytest.fixture

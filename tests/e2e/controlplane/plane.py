@@ -1,7 +1,7 @@
 """One etcd and one kube-apiserver, for a whole test run.
 
 The server listens on loopback with RBAC on. It knows the users of `USERS` by token; a ServiceAccount's token
-is asked of it, as a kubelet would.
+is asked of it, as a kubelet would. Its audit log tells what the users of `AUDITED` and ServiceAccounts did.
 """
 
 import json
@@ -26,8 +26,28 @@ USERS: Mapping[str, tuple[str, ...]] = {
     "admin": ("system:masters",),
     "observer": ("system:masters",),
     "controller": ("system:masters",),
+    "first": ("system:masters",),
+    "second": ("system:masters",),
+    "third": ("system:masters",),
     "limited": (),
     "other": (),
+}
+
+# One for each replica, where a test asks who did what.
+AUDITED = ("first", "second", "third")
+
+_AUDITED_WRITES = ("create", "update", "patch", "delete")
+_AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived", "ResponseStarted"],
+    "rules": [
+        {"level": "Request", "users": AUDITED, "verbs": _AUDITED_WRITES},
+        {"level": "Metadata", "users": AUDITED},
+        {"level": "Request", "userGroups": ["system:serviceaccounts"], "verbs": _AUDITED_WRITES},
+        {"level": "Metadata", "userGroups": ["system:serviceaccounts"]},
+        {"level": "None"},
+    ],
 }
 
 
@@ -46,6 +66,8 @@ class ControlPlane:
         self.url = f"https://127.0.0.1:{self.port}"
         self.tokens = {user: secrets.token_hex(16) for user in USERS}
         self.ca_file = folder / "certificates" / "apiserver.crt"
+        self.audit_file = folder / "audit.jsonl"
+        self._policy_file = folder / "audit-policy.yaml"
         self._etcd_url = f"unix://{folder}/etcd.sock"
         self.etcd = Process("etcd", self._etcd_argv(), log=folder / "etcd.log")
         self.apiserver = Process("kube-apiserver", self._apiserver_argv(), log=folder / "kube-apiserver.log")
@@ -56,6 +78,7 @@ class ControlPlane:
     def start(self) -> None:
         """Start both and wait until the API server is ready (about 4 s)."""
         self._write_keys()
+        self._policy_file.write_text(json.dumps(_AUDIT_POLICY))  # JSON is YAML
         self.etcd.start()
         self.start_apiserver()
 
@@ -158,6 +181,9 @@ class ControlPlane:
             "--endpoint-reconciler-type=none",
             "--shutdown-watch-termination-grace-period=0s",
             "--profiling=false",
+            f"--audit-policy-file={self._policy_file}",
+            f"--audit-log-path={self.audit_file}",
+            "--audit-log-mode=blocking-strict",  # whoever has an answer finds it in the log
         ]
 
     def _write_keys(self) -> None:
