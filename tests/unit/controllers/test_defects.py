@@ -212,7 +212,7 @@ async def test_d13_a_failed_patch_may_have_landed(w: World, action: Any, status:
     w.server.watch_lag = 1.5
     w.fail(asks("PATCH", "nodes", "n"), action, status)
     w.add(node("n"))
-    await w.rest(1.6)
+    await w.rest(0.001)
     w.add(node("m"))
     await w.rest(60)
     assert ([A], []) == (w.cidrs("n"), w.cidrs("m"))
@@ -483,16 +483,16 @@ async def test_d30_a_new_leader_reads_before_it_writes(w: World) -> None:
     await w.rest(1)
     w.start("b")
     await w.rest(1)
-    w.add(pool("p", "10.0.0.0/27", bits=4), node("n"))
-    await w.until(lambda: w.cidrs("n") == [A])
+    w.fail(asks("PATCH", "nodes", "early"), "error_before", 403, times=None, identity="a")
+    w.add(pool("p", A, bits=4), node("early"))
+    await w.rest(5)
     w.server.watch_lag = 5.0
-    w.add(node("k"))
-    await w.rest(5.5)
-    assert [B] == w.cidrs("k")  # and b won't hear of it in 5 s
-    w.add(node("m"))
+    w.add(node("n"))
+    await w.until(lambda: w.cidrs("n") == [A])  # and b won't hear of it in 5 s
+    w.server.watch_lag = 0.0  # but it hears of the lease
     await w.replicas[0].stop()
     await w.rest(30)
-    assert [] == w.cidrs("m")
+    assert [] == w.cidrs("early")
 
 
 @story
