@@ -64,9 +64,8 @@ class Client:
     `timeout` is the number of seconds that a whole exchange may take (for a watch: until it is open). With a
     `limiter` every request waits for a token first.
 
-    Every verb raises APIError (the server said no), TransportError or ProtocolError (no usable answer: a write
-    may have been carried out). Cancelling one closes its connection; a write that was being sent may still be
-    carried out.
+    Every verb raises APIError (the server said no), TransportError or ProtocolError (no usable answer: it may
+    have been carried out). Cancelling one closes its connection; a write that was being sent may still happen.
 
     Raises:
         ConfigurationError: `timeout` isn't a positive number.

@@ -118,8 +118,22 @@ class ExecPlugin:
         return self._understand(out)
 
     async def _run(self) -> tuple[int, bytes, bytes]:
+        # In a task, since asyncio leaks pipes and grandchildren where a start is cancelled halfway.
+        starting = asyncio.ensure_future(self._start())
         try:
-            process = await asyncio.create_subprocess_exec(
+            await asyncio.wait({starting})
+            process = starting.result()
+            out, err = await process.communicate()
+            return process.returncode or 0, out, err
+        except asyncio.CancelledError:
+            await asyncio.wait({starting})
+            if starting.exception() is None:
+                await _kill(starting.result())
+            raise
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        try:
+            return await asyncio.create_subprocess_exec(
                 self.command,
                 *self.args,
                 env={**os.environ, **self.environ, "KUBERNETES_EXEC_INFO": self._info()},
@@ -128,17 +142,9 @@ class ExecPlugin:
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,  # so that the plugin can be killed with its children
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:
             hint = f". {self.install_hint}" if self.install_hint else ""
             raise CredentialsError(f"can't run exec plugin {self.command!r}: {error}{hint}") from error
-        try:
-            out, err = await process.communicate()
-        except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.communicate()
-            raise
-        return process.returncode or 0, out, err
 
     def _info(self) -> str:
         spec: dict[str, Any] = {"interactive": False}
@@ -169,6 +175,12 @@ class ExecPlugin:
             certificate=_pem(status),
         )
         return Fetched(identity, _lifetime(status.expiration_timestamp))
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.communicate()
 
 
 class _Variable(msgspec.Struct):

@@ -50,7 +50,7 @@ def find(path: str | None) -> list[str]:
 
 
 def changed(kubeconfig: Kubeconfig) -> bool:
-    """Whether one of the files is another one by now. (Certificates are TLSFiles' own business.)"""
+    """Whether one of the files has changed since. Certificates are their own TLSFiles' business."""
     return any(_fingerprint(path) != seen for path, seen in kubeconfig.seen.items())
 
 
@@ -113,7 +113,7 @@ class _Choice:
         if user:
             node = _entry(config, "users", user, by)
             self.user = _absolute(node, "user", ("client-certificate", "client-key", "tokenFile"))
-            self._stored_user = node.value["user"] or {}
+            self._stored_user = node.value["user"]
             self._folder = str(Path(node.path).absolute().parent)
             self.origin = f"{origin}, user {user!r}"
         elif str(self.cluster.get("server", "")).startswith("https:"):
@@ -219,20 +219,21 @@ def _entry(config: Mapping[str, Any], kind: str, name: Any, by: str) -> Any:
     """The node called `name` in one of the three lists."""
     one = kind.removesuffix("s")
     for node in config[kind]:
-        if node.value.get("name") == name:
-            if isinstance(node.value.get(one), dict) or kind == "users":
+        if isinstance(node.value, dict) and node.value.get("name") == name:
+            if isinstance(node.value.get(one), dict):
                 return node
             raise CredentialsError(f"{by}: {one} {name!r} is empty")
     raise CredentialsError(f"{by}: there is no {one} {name!r}; there are: {_names(config, kind)}")
 
 
 def _names(config: Mapping[str, Any], kind: str) -> str:
-    return ", ".join(repr(node.value.get("name")) for node in config[kind]) or "none"
+    nodes = [node.value for node in config[kind] if isinstance(node.value, dict)]
+    return ", ".join(repr(node.get("name")) for node in nodes) or "none"
 
 
 def _absolute(node: Any, kind: str, keys: tuple[str, ...]) -> dict[str, Any]:
     """The entry itself, its paths taken relative to the file that it stands in."""
-    entry = dict(node.value.get(kind) or {})
+    entry = dict(node.value[kind])
     folder = Path(node.path).absolute().parent
     for key in keys:
         if entry.get(key):
