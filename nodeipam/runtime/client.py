@@ -65,7 +65,7 @@ class Client:
     `limiter` every request waits for a token first.
 
     Every verb raises APIError (the server said no), TransportError or ProtocolError (no usable answer: it may
-    have been carried out). Cancelling one closes its connection; a write that was being sent may still happen.
+    have been carried out). Cancelling one closes its connection; a write that was being sent may yet happen.
 
     Raises:
         ConfigurationError: `timeout` isn't a positive number.
