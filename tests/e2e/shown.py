@@ -1,4 +1,4 @@
-"""What the API server shows to people: conditions of ClusterCIDRs, events, and what kubectl prints of them.
+"""What the API server shows: ranges of Nodes that join, conditions, events, and what kubectl makes of it.
 
 Waiting means watching: nothing here polls.
 """
@@ -11,9 +11,18 @@ from pathlib import Path
 
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.kube import CLUSTER_CIDRS, EVENTS, Kube, Object
+from tests.e2e.observer import Observer
 
 Items = Mapping[str, Object]
 """The objects of a collection, by name."""
+
+
+async def join(kube: Kube, observer: Observer, *names: str, **labels: str) -> list[list[str]]:
+    """Let Nodes join one after the other, each when the one before has its ranges; returns these."""
+    for name in names:
+        await kube.create_node(name, labels=labels)
+        await observer.wait_assigned(name)
+    return [observer.cidrs(name) for name in names]
 
 
 async def wait_shown(

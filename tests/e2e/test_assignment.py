@@ -21,7 +21,7 @@ from tests.e2e.kube import (
 )
 from tests.e2e.observer import Observer
 from tests.e2e.replica import Replica
-from tests.e2e.shown import notes, wait_event, wait_reason
+from tests.e2e.shown import join, notes, wait_event, wait_reason
 
 EXAMPLES = MANIFESTS / "examples"
 FINALIZER = "tests.nodeipam/keep"
@@ -37,14 +37,6 @@ def inside(text: str, outer: str) -> bool:
 async def versions(kube: Kube, path: str) -> dict[str, str]:
     """The resourceVersion of each object of a collection: it moves with every write."""
     return {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in await kube.items(path)}
-
-
-async def join(kube: Kube, observer: Observer, *names: str, **labels: str) -> list[list[str]]:
-    """Let Nodes join one after the other, each when the one before has its ranges; returns these."""
-    for name in names:
-        await kube.create_node(name, labels=labels)
-        await observer.wait_assigned(name)
-    return [observer.cidrs(name) for name in names]
 
 
 class TestExamples:

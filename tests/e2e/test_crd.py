@@ -1,19 +1,16 @@
 """What manifests/crd.yaml accepts and refuses, and that no object stored before it is trapped by it."""
 
-import asyncio
-import contextlib
 import json
-from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.kube import CLUSTER_CIDRS, CRDS, ApiError, Kube, Object, read_manifests, requires
+from tests.e2e.definition import lax_definition
+from tests.e2e.kube import CLUSTER_CIDRS, ApiError, Kube, Object, read_manifests, requires
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 EXAMPLES = sorted((MANIFESTS / "examples").glob("*.yaml"))
-DEFINITION = f"{CRDS}/clustercidrs.networking.x-k8s.io"
 POOL = f"{CLUSTER_CIDRS}/pool"
 FINALIZER = "networking.x-k8s.io/cluster-cidr-finalizer"
 SELECTOR = {"nodeSelectorTerms": [requires("zone", "In", "a")]}
@@ -262,41 +259,6 @@ STORED_LAXLY: dict[str, Any] = {
     "no terms": {**V4, "nodeSelector": {"nodeSelectorTerms": []}},
     "no spec": None,
 }
-
-
-@contextlib.asynccontextmanager
-async def lax_definition(kube: Kube) -> AsyncGenerator[None]:
-    """Within, ClusterCIDRs may hold anything; after it, the definition of the project is in force again."""
-    (strict,) = read_manifests(MANIFESTS / "crd.yaml")
-    lax = json.loads(json.dumps(strict))
-    (version,) = lax["spec"]["versions"]
-    del version["subresources"]
-    version["schema"] = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
-    await _define(kube, lax, refuses=False)
-    try:
-        yield
-    finally:
-        await _define(kube, strict, refuses=True)
-
-
-async def _define(kube: Kube, definition: Object, *, refuses: bool) -> None:
-    """Change the definition, and wait until the API server goes by it."""
-    held = await kube.get(DEFINITION)
-    await kube.replace(DEFINITION, {**held, "spec": definition["spec"]})
-    probe = {**pool(None), "metadata": {"name": "probe"}}
-    async with asyncio.timeout(20.0):
-        while refuses != await _is_refused(kube, probe):  # noqa: ASYNC110 - no event tells
-            await asyncio.sleep(0.05)
-
-
-async def _is_refused(kube: Kube, body: Object) -> bool:
-    try:
-        await kube.create(CLUSTER_CIDRS, body, dryRun="All")
-    except ApiError as error:
-        if error.status != 422:
-            raise
-        return True
-    return False
 
 
 @pytest.mark.usefixtures("observer")
