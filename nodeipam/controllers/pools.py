@@ -177,6 +177,8 @@ class PoolReconciler:
                 log.warning(
                     "no conditions: the installed CRD or Role has no clustercidrs/status", cause=str(error)
                 )
+            elif error.code != 404:
+                log.warning("conditions are refused", clusterCIDR=request.name, cause=str(error))
 
 
 class _Moot(Exception):
