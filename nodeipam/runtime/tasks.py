@@ -29,12 +29,13 @@ class TaskScope:
     cancel on each is passed on to the children that are left (a TaskGroup would keep it to itself).
     """
 
-    __slots__ = ("_cancels", "_children", "_ending", "_group")
+    __slots__ = ("_cancels", "_children", "_ending", "_group", "_outside")
 
     def __init__(self) -> None:
         self._group = asyncio.TaskGroup()
         self._children: set[asyncio.Task[Any]] = set()
         self._cancels = 0
+        self._outside = 0
         self._ending = False
 
     @property
@@ -65,13 +66,18 @@ class TaskScope:
         if error is None:
             error = await self._finish()
             kind = None if error is None else type(error)
+        # If a child has failed, one of the cancels so far is the group's own.
+        self._outside = _cancels() - self._cancels - self._ending
         self._ending = error is not None
         try:
             await _noticing_cancels(self._group.__aexit__(kind, error, trace), self._cancel_again)
         except BaseExceptionGroup as failures:
             if _cancels() <= self._cancels:
                 raise
-            await asyncio.sleep(0)  # from 3.13 on the cancel is still to be delivered: it comes here, once
+            try:
+                await asyncio.sleep(0)  # from 3.13 on the cancel is still to be delivered: here, once
+            except asyncio.CancelledError as cancelled:
+                raise cancelled from failures
             raise asyncio.CancelledError from failures
 
     def _child_done(self, task: asyncio.Task[Any]) -> None:
@@ -81,7 +87,8 @@ class TaskScope:
             self._ending = True
 
     def _cancel_again(self) -> None:
-        if _cancels() - self._cancels < 2:
+        self._outside += 1
+        if self._outside < 2:
             return  # the children were cancelled once, be it for this or for a failure
         for child in tuple(self._children):
             child.cancel()
