@@ -865,10 +865,18 @@ class TestCancelledAnywhere:
         task = asyncio.create_task(manager.run())
         waiting = asyncio.create_task(manager.synced())
         cancels: list[bool] = []
-        loop.interrupt_at, loop.interrupt = interrupt_at, lambda: cancels.append(task.cancel())
+        marks: list[int] = []
+
+        def cancel() -> None:
+            cancels.append(task.cancel())
+            loop.call_later(0.05, lambda: marks.append(len(stage.story)))
+
+        loop.interrupt_at, loop.interrupt = interrupt_at, cancel
         await asyncio.sleep(3.0)
-        cancels.append(task.cancel())
+        cancel()
         await asyncio.wait({task})
+        begun = stage.story[marks[0] :] if marks else []
+        assert [] == [line for line in begun if line.startswith("reconcile ")]
         self.check(stage, task, cancelled=any(cancels))
         assert stage.holder() in self.holders(stage, manager, cancels=sum(cancels))
         if not waiting.done():  # run was cancelled before it began: nobody will ever call it
