@@ -133,7 +133,7 @@ class TestDeletedPools:
     async def test_d07_a_restart_forgets_no_user(
         self, kube: Kube, observer: Observer, replicas: Replicas
     ) -> None:
-        """D-07: a process that starts while a pool is being deleted knows who uses it, by range, not label."""
+        """D-07: a process that starts while a pool is being deleted knows its users by their ranges."""
         await kube.create_cluster_cidr("old", ipv4="10.1.0.0/16", terms=[requires("pool", "In", "a")])
         first = replicas.start("first", LOCK)
         await join(kube, observer, "n1", pool="a")
