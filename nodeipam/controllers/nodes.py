@@ -157,7 +157,7 @@ class NodeReconciler:
             stats = entry.stats[prefix.family]
             stats.allocations += 1
             stats.observe(choice.tries)
-        self.waiting.remove(node.metadata.name)
+        self.waiting.remove(node.metadata.name, served_by=entry)
         log.debug("reserved", reservation=reservation, clusterCIDR=entry.obj.metadata.name)
         return reservation
 

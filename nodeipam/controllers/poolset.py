@@ -98,15 +98,16 @@ class PoolSet:
 
     def on_update(self, old: ClusterCIDR, new: ClusterCIDR) -> None:
         """A ClusterCIDR changed. Its spec is immutable under our CRD, but not under everybody's."""
+        if old.spec != new.spec:  # another pool: whoever waits for the old one is told that it is gone
+            self.on_delete(old)
+            self.on_add(new, initial=False)
+            return
         entry = self._entries[new.metadata.uid]
         was = entry.obj.terminating
         entry.obj = new
         if not entry.obj.finalized:
             entry.confirmed = False
-        if old.spec != new.spec:
-            self._drop(entry)
-            self._compile(entry)
-        elif entry.obj.terminating != was and entry.pool is not None:
+        if entry.obj.terminating != was and entry.pool is not None:
             entry.pool.terminating = True
             self._tell(entry)
 

@@ -1,8 +1,9 @@
 """The Nodes that wait for a range, known by what they wait for, so that each wakes when that may have come.
 
 Invariant: a Node is in here exactly while no pool can serve it, and keeps its place in the line until one
-has. A freed block wakes as many Nodes as it can serve, oldest first; a pool that appears, or stops being
-waited for, wakes the Nodes that it matches. Nothing is polled.
+has. A freed block wakes as many Nodes as it can serve, oldest first, and one that has no use for it any more
+passes it on; a pool that appears, or stops being waited for, wakes the Nodes that it matches. Nothing is
+polled.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Waiting:
         self._nodes: dict[str, Node] = {}
         self._places: dict[str, int] = {}
         self._lines: dict[str, list[tuple[int, str]]] = {}
+        self._woken: dict[str, list[str]] = {}
         self._next_place = 0
         self._appeared: deque[PoolEntry] = deque()
         self._work = asyncio.Event()
@@ -70,17 +72,20 @@ class Waiting:
             if len(line) > 2 * len(self._nodes) + 16:
                 line[:] = sorted({item for item in line if self._in_line(item)})
                 heapify(line)
+        self._pass_on(name, *pools)
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, *, served_by: PoolEntry | None = None) -> None:
         """The Node has its ranges, or is gone, or isn't to get any: it waits for nothing."""
         self._nodes.pop(name, None)
         self._places.pop(name, None)
+        self._pass_on(name, *([served_by] if served_by is not None else []))
 
     def clear(self) -> None:
         """Forget everybody, at the end of a term."""
         self._nodes.clear()
         self._places.clear()
         self._lines.clear()
+        self._woken.clear()
         self._appeared.clear()
 
     def freed(self, prefixes: Sequence[Prefix]) -> None:
@@ -114,8 +119,17 @@ class Waiting:
             place, name = heappop(line)
             if self._in_line((place, name)):
                 del self._nodes[name]
+                self._woken.setdefault(name, []).append(entry.uid)
                 self._wake(Request(name))
                 room -= 1
+
+    def _pass_on(self, name: str, *looked_at: PoolEntry) -> None:
+        """Wake somebody else for each block that woke this Node, if it isn't in that pool that it looked."""
+        seen = {entry.uid for entry in looked_at}
+        for uid in self._woken.pop(name, ()):
+            entry = self._pools.get(uid)
+            if uid not in seen and entry is not None and not entry.obj.terminating:
+                self._wake_first(entry, 1)
 
     async def _wake_matching(self, entry: PoolEntry) -> None:
         began = self._clock.monotonic()
