@@ -146,6 +146,7 @@ async def run_nodeipam(plane: ControlPlane, kube: Kube, nodes: int, folder: Path
     replica = Replica.in_cluster(
         "nodeipam",
         f"--concurrent-node-syncs={IN_FLIGHT}",
+        "--log-level=info",
         plane=plane,
         token=token,
         namespace="nodeipam",
