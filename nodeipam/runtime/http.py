@@ -266,7 +266,9 @@ class _Exchange:
 
     def _error(self, kind: type[TransportError], what: str) -> TransportError:
         after = asyncio.get_running_loop().time() - self._started
-        return kind(f"{self._call.method} {self._host}{self._call.path}: {what}, after {after:.2f} s")
+        # Whole seconds: who reports a failure that lasts only once compares texts.
+        waited = f", after {after:.0f} s" if after >= 1 else ""
+        return kind(f"{self._call.method} {self._host}{self._call.path}: {what}{waited}")
 
 
 def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
