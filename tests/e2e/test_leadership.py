@@ -30,6 +30,7 @@ from tests.e2e.leading import (
     start_standby,
 )
 from tests.e2e.observer import Observer
+from tests.e2e.proxy import Proxy
 from tests.e2e.replica import Replica
 
 FOREVER = "2099-01-01T00:00:00.000000Z"
@@ -224,6 +225,31 @@ class TestLock:
 async def leads(replica: Replica) -> bool:
     """Whether a replica says that it leads."""
     return await replica.metric("leader_election_master_status", name="node-ipam-controller") == 1
+
+
+class TestPartition:
+    async def test_a_leader_that_is_cut_off_is_replaced(
+        self, kube: Kube, observer: Observer, audit: Audit, proxy: Proxy, replicas: Replicas
+    ) -> None:
+        """A leader that reaches nobody stops by its own clock, and is a standby once it is back."""
+        old = await start_leader(replicas, observer, "first", *SHORT, server=proxy.url)
+        new = await start_standby(replicas, "second", *SHORT)
+        async with Joining(kube, pause=0.03) as joining:
+            await joining.reach(30)
+            proxy.sever()
+            cut = time.time()
+            await old.logs("lost the lease")
+            assert "may write" not in new.log
+            await new.logs("may write")
+            proxy.mend()
+            await old.logs("the lock changed hands")
+            await joining.reach(len(joining.names) + 30)
+        await observer.wait_assigned(*joining.names)
+
+        assert [False, True] == [await leads(replica) for replica in (old, new)]
+        term = check_succession(audit.terms(), leader="first")
+        check_fenced(term)
+        assert term.assigns[0].answered - cut <= SHORT_LEASE + AFTER_EXPIRY
 
 
 class TestFrozenServer:
