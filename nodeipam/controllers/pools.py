@@ -16,7 +16,7 @@ import msgspec
 from nodeipam.api.clustercidr import CLUSTER_CIDRS, FINALIZER, ClusterCIDR, Condition
 from nodeipam.api.node import Node
 from nodeipam.ipam.prefix import Prefix
-from nodeipam.runtime import APIError, Client, Informer, Lease, Request, Result, get_logger
+from nodeipam.runtime import APIError, Client, Informer, KubeError, Lease, Request, Result, get_logger
 
 from .ledger import Ledger, Reservation
 from .poolset import PoolEntry, PoolSet
@@ -34,7 +34,7 @@ class PoolReconciler:
     client: Client
     informer: Informer[ClusterCIDR]
     nodes: Informer[Node]
-    """Asked whether the ledger is whole: while a list is taken in, deletions come before what replaces them."""
+    """Asked whether the ledger is whole: of a list that is being taken in, deletions come first."""
     ledger: Ledger
     pools: PoolSet
     reports: Reports
@@ -92,7 +92,7 @@ class PoolReconciler:
 
     def _report(self, entry: PoolEntry) -> None:
         if entry.spec is None:
-            self.reports.warn(entry.obj, "InvalidClusterCIDR", "; ".join(entry.reasons))
+            self.reports.warn(entry.obj, "InvalidClusterCIDR", entry.fault)
             return
         self.reports.settle_pool(entry.obj.metadata.name)
         for note in entry.spec.notes:
@@ -125,12 +125,17 @@ class PoolReconciler:
             raise
         else:
             self.informer.expect(request, answer.metadata.resource_version)
+            if FINALIZER in names and FINALIZER not in (answer.metadata.finalizers or ()):
+                self.pools.refuse(entry, "the finalizer was accepted and dropped")
+                raise _Dropped(
+                    f"no finalizer on ClusterCIDR {request} after a 200: is there an admission webhook?"
+                )
 
     # The conditions
 
     def _serving(self, entry: PoolEntry) -> tuple[Condition, ...]:
         if entry.pool is None or entry.spec is None:
-            return (Condition("Ready", "False", "Invalid", "; ".join(entry.reasons)),)
+            return (Condition("Ready", "False", "Invalid", entry.fault),)
         text = (
             f"Nodes get 2^{entry.pool.host_bits} addresses each of {', '.join(map(str, entry.pool.ranges))}"
         )
@@ -170,15 +175,30 @@ class PoolReconciler:
                 resource_version=meta.resource_version,
             )
         except APIError as error:
-            if not error.refused or error.code == 409:
+            if not error.refused or error.code in (401, 409, 429):
                 raise
-            if error.code in (403, 404) and request in self.informer.store:
-                self._has_status = False
-                log.warning(
-                    "no conditions: the installed CRD or Role has no clustercidrs/status", cause=str(error)
-                )
-            elif error.code != 404:
-                log.warning("conditions are refused", clusterCIDR=request.name, cause=str(error))
+            await self._without_conditions(request, error)
+
+    async def _without_conditions(self, request: Request, error: APIError) -> None:
+        """Find out why: the object is gone, there is no status to write to, or these conditions won't do."""
+        if error.code == 404:
+            try:
+                await self.client.get(CLUSTER_CIDRS, request)
+            except APIError as missing:
+                if missing.refused and missing.code == 404:
+                    return
+                raise
+        if error.code in (403, 404):
+            self._has_status = False
+            log.warning(
+                "no conditions: the installed CRD or Role has no clustercidrs/status", cause=str(error)
+            )
+        else:
+            log.warning("conditions are refused", clusterCIDR=request.name, cause=str(error))
+
+
+class _Dropped(KubeError):
+    """Raised to try again later: a write was answered 200 and not carried out."""
 
 
 class _Moot(Exception):

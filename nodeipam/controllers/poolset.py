@@ -45,7 +45,7 @@ class PoolEntry:
     obj: ClusterCIDR
     spec: PoolSpec | None = None
     pool: Pool | None = None
-    reasons: Sequence[str] = ()
+    fault: str = ""
     """Why it is invalid; empty when it is valid."""
     confirmed: bool = False
     """Whether this term may take blocks from it, as far as our finalizer and our leadership go."""
@@ -121,9 +121,9 @@ class PoolSet:
     def _compile(self, entry: PoolEntry) -> None:
         meta = entry.obj.metadata
         try:
-            entry.spec, entry.reasons = validate(entry.obj), ()
+            entry.spec, entry.fault = validate(entry.obj), ""
         except InvalidClusterCIDR as error:
-            entry.spec, entry.reasons = None, error.reasons
+            entry.spec, entry.fault = None, str(error)
             return
         selector = entry.spec.selector
         entry.pool = Pool(
@@ -200,7 +200,8 @@ class PoolSet:
     def in_use(self, entry: PoolEntry, ledger: Ledger) -> Holder | None:
         """Somebody who uses this pool and would lose it, or None.
 
-        Those that a pool of the same size which stays covers as well don't count.
+        Those that a pool of the same size which stays covers as well don't count, once it has our finalizer:
+        as long as anything is in use, a finalizer tells a new leader so.
         """
         pool = entry.pool
         if pool is None:
@@ -208,7 +209,10 @@ class PoolSet:
         staying = [
             other.pool
             for other in self._entries.values()
-            if other.pool is not None and not other.obj.terminating and other.pool.host_bits == pool.host_bits
+            if other.pool is not None
+            and other.obj.finalized
+            and not other.obj.terminating
+            and other.pool.host_bits == pool.host_bits
         ]
         for _, owner in blocks(pool, ledger.indexes):
             held = ledger.held_by(owner)

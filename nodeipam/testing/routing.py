@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import msgspec
 
 from .kinds import Kind
-from .status import bad_request
+from .status import bad_request, not_found
 
 __all__ = ["Query", "Target", "route"]
 
@@ -74,7 +74,11 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def route(kinds: Mapping[str, Kind], path: str) -> Target | None:
-    """What `path` names, None if nothing is served there."""
+    """What `path` names, None if nothing is served there.
+
+    Raises:
+        Refusal: 404, a custom resource has no such subresource.
+    """
     match [unquote(part) for part in path.strip("/").split("/")]:
         case ["api", version, *rest]:
             group = ""
@@ -94,6 +98,8 @@ def route(kinds: Mapping[str, Kind], path: str) -> Target | None:
     if bool(namespace) > kind.namespaced or (name and bool(namespace) != kind.namespaced):
         return None
     if subresource and (subresource != "status" or not kind.status):
+        if kind.custom:  # served by apiextensions-apiserver, which knows the object's path at least
+            raise not_found(kind.plural, kind.group, name)
         return None
     return Target(kind=kind, namespace=namespace, name=name, subresource=subresource)
 
