@@ -12,6 +12,7 @@ from nodeipam.controllers.ledger import SERVICES, Ledger, holdings, malformed
 
 
 def a_node(name: str, *cidrs: str, uid: str = "", version: int = 1) -> Node:
+    """A Node with these ranges."""
     return Node(name, uid or f"uid-{name}", str(version), cidrs)
 
 
@@ -68,7 +69,7 @@ class TestNodes:
         assert len(ledger.indexes[4]) == 0
 
     def test_believes_a_change_of_ranges(self) -> None:
-        """Ranges that change, as they never should, are followed: the new ones are in use, the old ones not."""
+        """Ranges that change, as they never should, are followed: the new ones are in use, the old not."""
         ledger = Ledger()
         old, new = a_node("a", "10.0.0.0/24"), a_node("a", "10.0.1.0/24", version=2)
         ledger.on_add(old, True)
@@ -247,7 +248,7 @@ _EVENTS = st.lists(
 
 @given(_EVENTS)
 def test_in_use_is_the_union_of_nodes_and_reservations(events: list[tuple[str, int, int, int]]) -> None:
-    """I4: after any history the index holds what existing Nodes hold and what is reserved, and nothing else."""
+    """I4: after any history the index holds what existing Nodes hold and what is reserved, no more."""
     ledger = Ledger()
     nodes: dict[str, Node] = {}
     for step, (what, who, third, length) in enumerate(events):

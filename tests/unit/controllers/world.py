@@ -299,8 +299,8 @@ class World:
 
     def overlaps(self) -> set[tuple[str, str]]:
         """Pairs of Nodes, by name, that share addresses, but for those that others made."""
-        held = [(parse_pod_cidr(text), name) for name, texts in self.assigned().items() for text in texts]
-        held.sort()
+        texts = [(text, name) for name, texts in self.assigned().items() for text in texts]
+        held = sorted((parse_pod_cidr(text), name) for text, name in texts if "/" in text)
         found = set()
         for at, (one, a) in enumerate(held):
             for other, b in held[at + 1 :]:
