@@ -89,18 +89,14 @@ class PoolReconciler:
         await self.lease().confirm()
         self.pools.confirm(entry)
         log.info("ClusterCIDR in use", clusterCIDR=request.name, pool=repr(entry.pool))
+        for note in entry.spec.notes if entry.spec is not None else ():
+            log.info("differs from kubernetes-sigs/node-ipam-controller", clusterCIDR=request.name, note=note)
 
     def _report(self, entry: PoolEntry) -> None:
         if entry.spec is None:
             self.reports.warn(entry.obj, "InvalidClusterCIDR", entry.fault)
             return
         self.reports.settle_pool(entry.obj.metadata.name)
-        for note in entry.spec.notes:
-            log.info(
-                "differs from kubernetes-sigs/node-ipam-controller",
-                clusterCIDR=entry.obj.metadata.name,
-                note=note,
-            )
 
     async def _set_finalizers(self, request: Request, entry: PoolEntry, names: list[str]) -> None:
         meta = entry.obj.metadata

@@ -11,9 +11,10 @@ import msgspec
 import pytest
 
 from nodeipam.runtime import Call
+from nodeipam.testing import VirtualClock
 from nodeipam.testing.faults import Action
 
-from .world import World, asks, body_of, node, pool, refusal, story
+from .world import BusyClock, World, asks, body_of, node, pool, refusal, story
 
 BLOCK = "10.0.0.0/28"
 
@@ -452,3 +453,46 @@ async def test_sixteen_at_a_time(w: World) -> None:
     await w.until(lambda: len(w.assigned()) == 32)
     times = [line.time for line in w.requests(asks("PATCH", "nodes"))]
     assert 2 == len(set(times))
+
+
+# Who may not write, and when
+
+
+@story
+async def test_nothing_is_written_after_the_lease_has_run_out(w: World) -> None:
+    """The machine sleeps for a minute between a GET and the PATCH after it: that isn't sent any more."""
+    clock = VirtualClock()
+    w.add(pool("p", BLOCK, bits=4))
+    w.start(clock=clock)
+    await w.until(lambda: w.ready("p") == ("True", "Allocating"))
+
+    def sleep(call: Call) -> Call:
+        if asks("GET", "nodes", "n")(call):
+            clock.offset += 60
+        return call
+
+    w.webhook = sleep
+    w.fail(WRITE, "delay", delay=1)  # so that the Node changes before it arrives
+    w.add(node("n"))
+    await w.rest(0.5)
+    w.touch("n")
+    await w.rest(1)
+    assert [409] == [status for status, _ in patches(w)]
+    await w.until(lambda: w.cidrs("n") == [BLOCK], seconds=60)
+
+
+@story
+async def test_nothing_is_given_out_while_a_list_is_taken_in(w: World) -> None:
+    """Of a new list, deletions come first: the block that seems free then is held by a later Node."""
+    w.add(pool("p", "10.0.0.0/27", bits=4), node("n"))
+    w.start(clock=BusyClock())
+    await w.until(lambda: w.cidrs("n") == [BLOCK])
+    w.add(node("k"), node("m"))
+    await w.until(lambda: bool(w.cidrs("k") + w.cidrs("m")))
+    waiting = "m" if w.cidrs("k") else "k"
+    w.fail(lambda call: ("watch", "1") in call.query and "/nodes" in call.path, "error_before", 410)
+    w.server.break_watches()
+    w.server.delete("nodes", "n")
+    w.add(*[node(f"foreign{i}", f"10.1.{i}.0/24") for i in range(100)], node("z", BLOCK))
+    await w.rest(60)
+    assert [] == w.cidrs(waiting)

@@ -10,7 +10,7 @@ import pytest
 from nodeipam.runtime import Call
 from nodeipam.testing import run_virtual
 
-from .world import FINALIZER, LEASE, POOLS, World, asks, body_of, node, pool, story, world
+from .world import FINALIZER, LEASE, POOLS, BusyClock, World, asks, body_of, node, pool, story, world
 
 BLOCK = "10.0.0.0/28"
 STATUS = asks("PATCH", "clustercidrs", subresource="status")
@@ -165,6 +165,22 @@ async def test_a_pool_that_comes_later_lets_one_go(w: World) -> None:
     assert [FINALIZER] == w.pools()["wide"]["metadata"]["finalizers"]
 
 
+@story
+async def test_a_list_that_is_being_taken_in_lets_no_pool_go(w: World) -> None:
+    """Its Node was created again, holding the same: between deletion and addition the pool seems unused."""
+    w.add(pool("p", "10.0.0.0/26", bits=4), node("n"))
+    w.start(clock=BusyClock())
+    await w.until(lambda: w.cidrs("n") == [BLOCK])
+    w.server.delete(POOLS, "p")
+    await w.until(lambda: w.ready("p")[1] == "Terminating")
+    w.fail(lambda call: ("watch", "1") in call.query and "/nodes" in call.path, "error_before", 410)
+    w.server.break_watches()
+    w.server.delete("nodes", "n")
+    w.add(*[node(f"foreign{i}", f"10.1.{i}.0/24") for i in range(100)], node("z", BLOCK))
+    await w.rest(60)
+    assert [FINALIZER] == w.pools()["p"]["metadata"]["finalizers"]
+
+
 # Conditions
 
 
@@ -247,6 +263,24 @@ def test_a_crd_without_status(caplog: pytest.LogCaptureFixture) -> None:
 
     run_virtual(main())
     assert 1 == sum("no conditions" in record.getMessage() for record in caplog.records)
+
+
+def test_a_difference_to_the_reference_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """However often the pool is looked at while it is served."""
+    caplog.set_level("INFO")
+
+    async def main() -> None:
+        async with world() as w:
+            terms = [{"matchExpressions": [{"key": key, "operator": "Exists"}]} for key in "ab"]
+            w.add(pool("p", BLOCK, bits=4, terms=terms))
+            w.start()
+            await w.until(lambda: w.ready("p")[0] == "True")
+            for _ in range(5):
+                w.touch("p", POOLS)
+                await w.rest(1)
+
+    run_virtual(main())
+    assert 1 == sum("differs from" in record.getMessage() for record in caplog.records)
 
 
 @pytest.mark.parametrize("code", [401, 409, 429, 500])

@@ -163,6 +163,19 @@ class Replica:
         return report.text
 
 
+class BusyClock(VirtualClock):
+    """A clock on which every step takes time, so that big work is done in slices as on a real machine."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._spent = 0.0
+
+    def monotonic(self) -> float:
+        """The loop's time, and a millisecond more for each time that it was asked for."""
+        self._spent += 0.001
+        return super().monotonic() + self._spent
+
+
 @dataclass
 class World:
     """The model of an API server, and the replicas that talk to it."""
@@ -179,11 +192,18 @@ class World:
         for obj in objects:
             self.server.put(obj)
 
-    def start(self, name: str = "a", *, election: Election | None = LEASE, **settings: Any) -> Replica:
+    def start(
+        self,
+        name: str = "a",
+        *,
+        election: Election | None = LEASE,
+        clock: VirtualClock | None = None,
+        **settings: Any,
+    ) -> Replica:
         """Start a replica."""
         rng = random.Random(name)
         transport = _Admitted(ModelTransport(self.server, identity=name), self)
-        client = Client(transport, clock=VirtualClock(), rng=rng)
+        client = Client(transport, clock=clock or VirtualClock(), rng=rng)
         manager = build(Settings(election=election, bind_address=None, **settings), client)
         replica = Replica(name, manager, client, asyncio.create_task(manager.run()), self.server)
         self.replicas.append(replica)
