@@ -161,6 +161,23 @@ class TestOutcome:
         await observer.wait_assigned("late")
         assert FIRST == observer.cidrs("late")
 
+    async def test_it_is_refused_after_that(
+        self, kube: Kube, observer: Observer, proxy: Proxy, patches: "asyncio.Queue[Held]"
+    ) -> None:
+        """A definite no to a later attempt says nothing about an earlier one that may still land."""
+        await kube.create_node("late")
+        lost = await following(patches)
+        proxy.cut(lost)
+        proxy.answer(await following(patches), 403, json.dumps(FORBIDDEN).encode())
+        again = await following(patches)
+        for name in ("next", "waiting"):
+            await kube.create_node(name)
+        await observer.wait_for(lambda seen: seen.assigned("next") or seen.assigned("waiting"))
+        assert FIRST == offered(again)
+        assert 200 == await proxy.deliver(lost)
+        await observer.wait_assigned("late")
+        assert 409 == await proxy.deliver(again)
+
     async def test_it_is_refused(
         self, kube: Kube, observer: Observer, proxy: Proxy, patches: "asyncio.Queue[Held]"
     ) -> None:
