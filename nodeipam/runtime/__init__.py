@@ -37,6 +37,7 @@ from .objects import HasMetadata, Metadata, ObjectMeta, PartialObject, Request, 
 from .ratelimit import Backoff, TokenBucket
 from .reflector import ReflectorOptions
 from .server import Server
+from .slices import Slices
 from .source import Source
 from .store import Store
 from .tasks import TaskScope
@@ -91,6 +92,7 @@ __all__ = [
     "Rng",
     "Runnable",
     "Server",
+    "Slices",
     "Source",
     "Store",
     "SystemClock",

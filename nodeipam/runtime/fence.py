@@ -16,11 +16,12 @@ from typing import Any, Generic, TypeVar
 
 from .client import Client
 from .election import Lease
-from .errors import APIError, TransportError
+from .errors import APIError, ProtocolError, TransportError
 from .informer import Informer
 from .logs import get_logger
 from .objects import HasMetadata, Request, version_number
 from .ratelimit import Backoff
+from .slices import Slices
 from .tasks import all_of
 
 __all__ = ["Fence", "Refusal", "read_barrier"]
@@ -87,11 +88,16 @@ async def _list_versions(client: Client, informer: Informer[T]) -> tuple[list[tu
     at = -1
     async with client.pages_metadata(informer.resource, limit=500) as pages:
         while (page := await pages.next()) is not None:
-            at = version_number(page.resource_version)
-            versions += [
-                (item.metadata.uid, version_number(item.metadata.resource_version)) for item in page.items
-            ]
+            at = _version(page.resource_version)
+            versions += [(item.metadata.uid, _version(item.metadata.resource_version)) for item in page.items]
     return versions, at
+
+
+def _version(resource_version: str) -> int:
+    """A version that proves something: no number, or none at all, would let the barrier pass unread."""
+    if not resource_version.isdecimal():
+        raise ProtocolError(f"a list of metadata has {resource_version!r} as a resourceVersion")
+    return int(resource_version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +119,8 @@ class Fence(Generic[T]):
         exposed: whether an old leader's write could still do harm to this object.
         processed: as for :func:`read_barrier`.
         parallel: requests in flight.
-        patience: seconds after which an object that keeps refusing the annotation is set aside, so that it
-            doesn't starve the others. Whoever uses the fence must leave such objects alone.
+        patience: seconds after which an object that can't be changed is set aside, so that it doesn't starve
+            the others. Whoever uses the fence must leave such objects alone.
     """
 
     def __init__(
@@ -137,12 +143,24 @@ class Fence(Generic[T]):
         self._patience = patience
         self._epoch = ""
         self._up = False
+        self._failing: dict[str, Refusal] = {}
         self.aside: dict[str, Refusal] = {}
         """What was set aside, by UID."""
 
     def __repr__(self) -> str:
         state = "up" if self._up else "not up"
         return f"<Fence {self._annotation}={self._epoch!r}: {state}, {len(self.aside)} set aside>"
+
+    @property
+    def problem(self) -> str | None:
+        """Which objects can't be changed now, and why; None when nothing is in the way."""
+        if self.aside:
+            first = next(iter(self.aside.values()))
+            return f"{len(self.aside)} set aside, {first.request} for one: {first.cause}"
+        if self._failing:
+            first = next(iter(self._failing.values()))
+            return f"{len(self._failing)} not fenced off yet, {first.request} for one: {first.cause}"
+        return None
 
     @property
     def finished(self) -> bool:
@@ -153,6 +171,7 @@ class Fence(Generic[T]):
         """Begin a term: nothing is known of what a predecessor may have in flight."""
         self._up = False
         self.aside.clear()
+        self._failing.clear()
 
     def skip(self) -> None:
         """Note that no predecessor has a write in flight, so that nothing needs to be changed."""
@@ -171,11 +190,12 @@ class Fence(Generic[T]):
         self.lower()
         self._epoch = f"{lease.transitions}/{lease.identity}/{lease.term}"
         term = _Term(lease)
-        candidates = self._informer.store.list()
-        while pending := self._remaining(candidates, term):
+        pending = await self._remaining(self._informer.store.list(), term)
+        while pending:
             await self._change_all(pending, term)
             term.rounds += 1
-            if self._remaining(pending, term):
+            pending = await self._remaining(pending, term)
+            if pending:
                 await asyncio.sleep(_RETRY.delay(term.rounds, self._client.rng))
         self._up = True
         log.info("fence is up", epoch=self._epoch, changed=len(term.changed), set_aside=len(self.aside))
@@ -187,10 +207,11 @@ class Fence(Generic[T]):
         await self._change_all([obj], term)
         while uid in term.changed and self._lags(obj, term):  # the cache was replaced meanwhile
             await self._change_all([obj], term)
+        failed = self._failing.pop(uid, None)
         if uid in term.changed or self._is_gone(obj):
             self.aside.pop(uid, None)
-        elif uid in term.causes:
-            self.aside[uid] = Refusal(self._informer.resource.request(obj), term.causes[uid])
+        elif failed is not None:
+            self.aside[uid] = failed
         return uid not in self.aside
 
     def forget(self, request: Request) -> None:
@@ -198,9 +219,15 @@ class Fence(Generic[T]):
         for uid in [uid for uid, refusal in self.aside.items() if refusal.request == request]:
             del self.aside[uid]
 
-    def _remaining(self, candidates: Iterable[T], term: _Term) -> list[T]:
+    async def _remaining(self, candidates: Iterable[T], term: _Term) -> list[T]:
         """Those that were neither set aside nor seen at the version that changing them returned."""
-        return [obj for obj in candidates if obj.metadata.uid not in self.aside and self._lags(obj, term)]
+        remaining, slices = [], Slices(self._client.clock)
+        for obj in candidates:
+            if obj.metadata.uid not in self.aside and self._lags(obj, term):
+                remaining.append(obj)
+            if slices.spent():
+                await slices.rest()
+        return remaining
 
     def _lags(self, obj: T, term: _Term) -> bool:
         """Whether it is still exposed, and was not changed yet or not yet seen as it was changed."""
@@ -245,26 +272,32 @@ class Fence(Generic[T]):
         request: Request = self._informer.resource.request(obj)
         try:
             answer = await self._client.patch(self._informer.resource, request, body, uid=uid)
-        except APIError as error:
-            self._refused(uid, request, error, term)
-        except TransportError as error:
-            log.warning("fence: outcome unknown, trying again", object=str(request), cause=str(error))
+        except (APIError, TransportError) as error:
+            self._failed(uid, request, error, term)
         else:
             term.changed[uid] = version_number(answer.metadata.resource_version)
+            self._failing.pop(uid, None)
 
-    def _refused(self, uid: str, request: Request, error: APIError, term: _Term) -> None:
-        if error.code == 404 or error.blames("metadata.uid"):
+    def _failed(self, uid: str, request: Request, error: APIError | TransportError, term: _Term) -> None:
+        """Note why an object wasn't changed; set it aside when that has lasted too long.
+
+        A server that is down, or out of reach, doesn't count for long: then the lease is lost. Whoever renews
+        it and still can't change this one object has an object, a webhook or a policy that says no.
+        """
+        code = error.code if isinstance(error, APIError) else 0
+        if isinstance(error, APIError) and error.refused and (code == 404 or error.blames("metadata.uid")):
             term.changed[uid] = _GONE
+            self._failing.pop(uid, None)
             return
-        term.causes[uid] = str(error)
-        if not error.refused or error.code in _TRANSIENT:
-            return
+        if uid not in self._failing:
+            log.warning("fence: an object can't be changed yet", object=str(request), cause=str(error))
+        refusal = self._failing[uid] = Refusal(request, str(error))
         now = self._client.clock.monotonic()
-        if now - term.refused_since.setdefault(uid, now) >= self._patience:
-            self.aside[uid] = Refusal(request, str(error))
-            log.error(
-                "fence: set aside, it gets no write in this term", object=str(request), cause=str(error)
-            )
+        if code in _TRANSIENT or now - term.failing_since.setdefault(uid, now) < self._patience:
+            return
+        self.aside[uid] = refusal
+        del self._failing[uid]
+        log.error("fence: set aside, it gets no write in this term", object=str(request), cause=str(error))
 
 
 class _Term:
@@ -274,5 +307,4 @@ class _Term:
         self.lease = lease
         self.rounds = 0
         self.changed: dict[str, int] = {}
-        self.causes: dict[str, str] = {}
-        self.refused_since: dict[str, float] = {}
+        self.failing_since: dict[str, float] = {}

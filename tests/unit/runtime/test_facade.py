@@ -57,6 +57,7 @@ NAMES = [
     "Rng",
     "Runnable",
     "Server",
+    "Slices",
     "Source",
     "Store",
     "SystemClock",

@@ -85,6 +85,10 @@ class Place:
         }
         return held == self.ledger.versions
 
+    def problem(self) -> str:
+        """What is in the way of the fence, "" when nothing is."""
+        return self.fence.problem or ""
+
     def epochs(self) -> dict[str, str]:
         """What the annotation says, by name."""
         return {
@@ -411,6 +415,43 @@ class TestSettingAside:
             assert not place.fence.finished
 
         play(scene, patience=60.0)
+
+    @pytest.mark.parametrize("action", ["error_before", "drop_before", "hang"])
+    def test_failures_without_a_refusal(self, action: str) -> None:
+        """What fails for so long without a word why is set aside too: the server is there, the lease says."""
+
+        async def scene(place: Place) -> None:
+            place.stage.fault(action, lambda call: is_patch(call) and call.path.endswith("/a"), times=None)
+            await place.fence.erect(place.lease)
+            assert [Request("a")] == [refusal.request for refusal in place.fence.aside.values()]
+            assert "1 set aside, a for one" in place.problem()
+
+        play(scene, patience=60.0)
+
+    def test_a_404_of_somebody_else(self) -> None:
+        """A 404 that isn't the API server's own isn't the end of the object."""
+
+        async def scene(place: Place) -> None:
+            place.stage.fault("error_before", is_patch, status=404, body=b"<html></html>", times=3)
+            await place.fence.erect(place.lease)
+            assert {"a": "0/me/1", "b": "0/me/1"} == place.epochs()
+
+        play(scene)
+
+    def test_tells_what_is_in_the_way(self) -> None:
+        """While an object can't be changed, `problem` names it and says why; afterwards there is none."""
+
+        async def scene(place: Place) -> None:
+            assert "" == place.problem()
+            place.refuse("a", 500)
+            erecting = asyncio.ensure_future(place.fence.erect(place.lease))
+            await asyncio.sleep(10.0)
+            assert "1 not fenced off yet, a for one: 500" in place.problem()
+            place.server.faults.clear()
+            await erecting
+            assert "" == place.problem()
+
+        play(scene)
 
     def test_readmitted(self) -> None:
         """What was set aside is tried again on demand, and with it the fence is finished."""
