@@ -8,7 +8,7 @@ All of it is synchronous, so choosing a block and recording it is one step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -79,18 +79,18 @@ class Ledger:
 
     def on_add(self, node: Node, initial: bool) -> None:  # noqa: FBT001 - the handler's protocol
         """A Node appeared."""
-        self._record(None, node)
+        self._record(node)
 
     def on_update(self, old: Node, new: Node) -> None:
         """A Node changed. Its ranges never do in Kubernetes; if they did, we believe what we see."""
-        self._record(old, new)
+        self._record(new)
 
     def on_delete(self, node: Node) -> None:
         """The Node object of this UID is gone, and only now are its addresses free (D-08)."""
         uid = node.metadata.uid
-        self._nodes.pop(uid, None)
+        known = self._nodes.pop(uid, None)  # what is on record counts, should the last state differ
         self._conflicted.discard(uid)
-        freed = list(holdings(node))
+        freed = list(holdings(known)) if known is not None else []
         for prefix in freed:
             self.indexes[prefix.family].remove(prefix, uid)
         reservation = self._reservations.pop(uid, None)
@@ -98,8 +98,9 @@ class Ledger:
             freed += self._vacate(reservation)
         self._tell(freed)
 
-    def _record(self, old: Node | None, new: Node) -> None:
+    def _record(self, new: Node) -> None:
         uid = new.metadata.uid
+        old = self._nodes.get(uid)
         self._nodes[uid] = new
         if old is not None and old.pod_cidrs == new.pod_cidrs:
             self._see_version(new)
@@ -181,12 +182,13 @@ class Ledger:
             del self._reservations[reservation.uid]
             self._tell(self._vacate(reservation))
 
-    def void_before(self, term: int) -> None:
+    def void_before(self, term: int, *, keep: Container[str] = ()) -> None:
         """Give back all that was reserved in earlier terms, once the fence is up.
 
-        Their attempts have landed, and then the Node's own ranges are on record, or they never will.
+        Their attempts have landed, and then the Node's own ranges are on record, or they never will. Not so
+        for Nodes that the fence had to set aside: `keep` has their UIDs.
         """
-        for reservation in [r for r in self._reservations.values() if r.term < term]:
+        for reservation in [r for r in self._reservations.values() if r.term < term and r.uid not in keep]:
             self.release(reservation)
 
     def _vacate(self, reservation: Reservation) -> tuple[Prefix, ...]:
@@ -196,9 +198,19 @@ class Ledger:
 
     def _tell(self, freed: Iterable[Prefix]) -> None:
         prefixes = tuple(freed)
-        if prefixes:
-            for listener in self._freed:
-                listener(prefixes)
+        if not prefixes:
+            return
+        if self._conflicted:
+            self._forget_conflicts(prefixes)
+        for listener in self._freed:
+            listener(prefixes)
+
+    def _forget_conflicts(self, freed: Sequence[Prefix]) -> None:
+        """Whoever overlapped nobody but the owner of these prefixes is in no conflict any more."""
+        owners = {owner for prefix in freed for _, owner in self.indexes[prefix.family].holders(prefix)}
+        for uid in [owner for owner in owners if isinstance(owner, str) and owner in self._conflicted]:
+            if not any(self._others(prefix, uid) for prefix in self.held_by(uid)):
+                self._conflicted.discard(uid)
 
     # Questions
 
@@ -227,12 +239,9 @@ class Ledger:
         uid = node.metadata.uid
         if uid not in self._conflicted:
             return []
-        found = [
+        return [
             (prefix, owner, other) for prefix in holdings(node) for other, owner in self._others(prefix, uid)
         ]
-        if not found:
-            self._conflicted.discard(uid)
-        return found
 
     @property
     def conflicted(self) -> int:
@@ -254,14 +263,14 @@ class Ledger:
 
 def holdings(node: Node) -> Iterator[Prefix]:
     """The prefixes that a Node's podCIDRs stand for, each once; text that is none is passed over."""
-    seen: list[Prefix] = []
+    seen: set[Prefix] = set()
     for text in node.pod_cidrs:
         try:
             prefix = parse_pod_cidr(text)
         except ValueError:
             continue
         if prefix not in seen:
-            seen.append(prefix)
+            seen.add(prefix)
             yield prefix
 
 

@@ -27,7 +27,8 @@ from nodeipam.runtime import (
     version_number,
 )
 
-from .ledger import Ledger, Reservation, holdings, malformed
+from .ledger import Ledger, Reservation
+from .oddities import Oddities
 from .poolset import PoolEntry, PoolSet
 from .reports import Reports
 from .waiting import Waiting
@@ -66,6 +67,7 @@ class NodeReconciler:
     pools: PoolSet
     waiting: Waiting
     reports: Reports
+    oddities: Oddities
     fence: Fence[Node]
     lease: Callable[[], Lease]
     """The current term; raises LeadershipLost when there is none."""
@@ -83,7 +85,7 @@ class NodeReconciler:
             return None
         if node.pod_cidrs:
             self.reports.settle_node(request.name, *_ASSIGNMENT)
-            self._complain(node)
+            self.oddities.report(node)
             return None
         if node.terminating:
             self._give_up(node)
@@ -115,7 +117,7 @@ class NodeReconciler:
         return (
             new.metadata.name in self.waiting
             or self.reports.said_of_node(new.metadata.name)
-            or self._is_odd(new)
+            or self.oddities.concern(new)
         )
 
     def _give_up(self, node: Node) -> None:
@@ -148,7 +150,8 @@ class NodeReconciler:
                 return self._take(node, entry, choice, lease)
             full.append(entry)
         self.waiting.add(node, full)
-        self.reports.warn(node, "CIDRNotAvailable", self._why_none(full))
+        note, gist = self._why_none(full)
+        self.reports.warn(node, "CIDRNotAvailable", note, gist=gist)
         return None
 
     def _take(self, node: Node, entry: PoolEntry, choice: Choice, lease: Lease) -> Reservation:
@@ -167,20 +170,30 @@ class NodeReconciler:
         Its pool may be going, or a Node may have brought a range of its own that overlaps. As long as an
         attempt of unknown outcome may land, the block stays the only one that this Node is offered.
         """
+        if held.term < self.lease().term:  # kept while its Node was set aside, which it is no more
+            return True
         if held.unknown_at >= 0:
             return False
         if self.ledger.overlapped(held):
             return True
         entry = self.pools.get(held.pool)
-        return not held.maybe_landed and (entry is None or entry.obj.terminating or not entry.confirmed)
+        return entry is None or entry.obj.terminating or not entry.confirmed
 
-    def _why_none(self, full: list[PoolEntry]) -> str:
+    def _why_none(self, full: list[PoolEntry]) -> tuple[str, str]:
+        """What to tell people, and the gist of it: without what changes and changes nothing."""
         if full:
-            return "no free block for this Node: " + "; ".join(f"{_name(entry)} is full" for entry in full)
+            names = ", ".join(f"{_name(entry)} is full" for entry in full)
+            return f"no free block: {names}; add a ClusterCIDR that matches this Node", names
+        refused = [f"{_name(entry)}: {entry.refused}" for entry in self.pools if entry.refused]
+        if refused:
+            return f"no usable ClusterCIDR matches this Node: {'; '.join(refused)}", "refused"
         count = len(self.pools)
         if not count:
-            return "there is no ClusterCIDR"
-        return f"none of the {count} ClusterCIDRs is usable and matches this Node's labels"
+            return "there is no ClusterCIDR: create one", "none"
+        return (
+            f"none of the {count} ClusterCIDRs is in use and matches this Node: compare their nodeSelector "
+            f"with its labels, and see their conditions"
+        ), "no match"
 
     # Writing
 
@@ -289,40 +302,6 @@ class NodeReconciler:
         note = f"no range, since a write of an earlier leader may still land and can't be shut out: {cause}"
         self.reports.warn(node, "CIDRAssignmentFailed", note, gist="fence")
         return Result(requeue_after=_READMIT)
-
-    # Looking after Nodes that have ranges, or are no more
-
-    def _is_odd(self, node: Node) -> bool:
-        return (
-            self.ledger.in_conflict(node.metadata.uid) or bool(malformed(node)) or bool(self._outside(node))
-        )
-
-    def _outside(self, node: Node) -> list[str]:
-        """Those of its ranges that lie in no ClusterCIDR, if there is any ClusterCIDR at all."""
-        if not len(self.pools):
-            return []
-        return [str(prefix) for prefix in holdings(node) if not self.pools.around(prefix)]
-
-    def _complain(self, node: Node) -> None:
-        """Report what is wrong with ranges that a Node has; they are protected as they are."""
-        if faults := malformed(node):
-            self.reports.warn(node, "CIDRInvalid", "podCIDRs that are no range: " + "; ".join(faults))
-        if outside := self._outside(node):
-            note = f"podCIDRs outside every ClusterCIDR, protected as they are: {', '.join(outside)}"
-            self.reports.warn(node, "CIDROutOfRange", note)
-        if conflicts := self.ledger.conflicts(node):
-            text = "; ".join(
-                f"{mine} overlaps {theirs} of {self._who(owner)}" for mine, owner, theirs in conflicts[:8]
-            )
-            more = f" and {len(conflicts) - 8} more" if len(conflicts) > 8 else ""
-            log.error("two Nodes share addresses", node=node.metadata.name, conflicts=text + more)
-            self.reports.warn(node, "CIDRConflict", text + more)
-
-    def _who(self, owner: str | Reservation) -> str:
-        if isinstance(owner, Reservation):
-            return f"Node {owner.name} (reserved)"
-        other = self.ledger.node(owner)
-        return f"Node {other.metadata.name}" if other is not None else f"the {owner}"
 
 
 @dataclass(slots=True)

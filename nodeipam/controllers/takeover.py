@@ -3,14 +3,14 @@
 | how we came to lead | what is done first |
 |---|---|
 | a lease that was released in good order | the read barrier |
-| any other way, and no ClusterCIDR has our finalizer: nobody has been at work | the read barrier |
+| we made the lock object, and no ClusterCIDR has our finalizer: a fresh cluster | the read barrier |
 | any other way | the read barrier and the fence |
 | … and somebody may lead who doesn't know of us (`Lease.doubtful`) | a lease duration of waiting, then both |
 
-That missing finalizers prove that nobody has been at work rests on an order which every leader keeps: the
-finalizer is on a pool, *then* the lock is read and found to be ours still, and only then are blocks taken
-from the pool. Had a rival done so before our list, the list would show its finalizer; if it tries later, it
-finds that the lock is ours.
+That on a fresh cluster nobody has been at work rests on an order which every leader keeps: the finalizer is
+on a pool, *then* the lock is read and found to be ours still, and only then are blocks taken from the pool.
+Had a rival done so before our list, the list would show its finalizer; if it tries later, it finds that the
+lock is ours. (Who deletes the lock and takes all finalizers off by hand takes the proof away with them.)
 """
 
 from __future__ import annotations
@@ -73,15 +73,15 @@ class TakeOver:
         lease.release_when = self._may_release
         self.waiting.clear()
         self.pools.begin_term()
-        if lease.released or await self._persist(self._none_finalized):
-            await read_barrier(self.client, self.nodes, self.ledger.processed)
+        unfenced = lease.released or await self._is_fresh(lease)
+        if lease.doubtful and not unfenced:
+            await self._wait_out(lease)
+        await read_barrier(self.client, self.nodes, self.ledger.processed)
+        if unfenced:
             self.fence.skip()
         else:
-            if lease.doubtful:
-                await self._wait_out(lease)
-            await read_barrier(self.client, self.nodes, self.ledger.processed)
             await self.fence.erect(lease)
-        self.ledger.void_before(lease.term)
+        self.ledger.void_before(lease.term, keep=self.fence.aside)
         finalized = [entry for entry in self.pools if entry.obj.finalized]
         await self._persist(lease.confirm)
         for entry in finalized:
@@ -111,8 +111,12 @@ class TakeOver:
                 log.warning("taking over: a request failed", cause=repr(error), retry=delay)
                 await asyncio.sleep(delay)
 
+    async def _is_fresh(self, lease: Lease) -> bool:
+        """Whether nobody has been at work: no lock, no finalizer, and nothing of our own under way."""
+        return lease.created and self.ledger.unsettled == 0 and await self._persist(self._none_finalized)
+
     async def _none_finalized(self) -> bool:
-        """Whether a consistent list shows no ClusterCIDR with our finalizer: nobody has been at work."""
+        """Whether a consistent list shows no ClusterCIDR with our finalizer."""
         async with self.client.pages_metadata(CLUSTER_CIDRS, limit=500) as pages:
             while (page := await pages.next()) is not None:
                 if any(FINALIZER in (item.metadata.finalizers or ()) for item in page.items):

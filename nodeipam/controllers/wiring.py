@@ -20,6 +20,7 @@ from .defaults import DefaultClusterCIDR, default_cluster_cidr
 from .ledger import Ledger
 from .metrics import PoolCollector
 from .nodes import NodeReconciler
+from .oddities import Oddities
 from .pools import PoolReconciler
 from .poolset import PoolSet
 from .reports import Reports
@@ -74,6 +75,7 @@ def build(settings: Settings, client: Client) -> Manager:
         pools=pools,
         waiting=waiting,
         reports=reports,
+        oddities=Oddities(ledger=ledger, pools=pools, reports=reports),
         fence=fence,
         lease=lease,
         transform=transform,
@@ -94,7 +96,7 @@ def build(settings: Settings, client: Client) -> Manager:
         lease=lease,
         enqueue=look_at_pool,
     )
-    pool_controller = Controller("clustercidrs", pool_reconciler, sources=[cluster_cidrs])
+    pool_controller = Controller("clustercidrs", pool_reconciler, sources=[cluster_cidrs], workers=4)
     ledger.on_freed(waiting.freed)
     ledger.on_freed(pool_reconciler.freed)
     pools.on_change(waiting.pool_changed)
@@ -111,14 +113,16 @@ def build(settings: Settings, client: Client) -> Manager:
         manager.add(DefaultClusterCIDR(client, lease, manifest))
 
     def check_fence() -> None:
-        if fence.aside:
-            first = next(iter(fence.aside.values()))
-            raise HealthError(
-                f"{len(fence.aside)} Nodes get no range, {first.request} for one: {first.cause}"
-            )
+        if manager.leading and fence.problem is not None:
+            raise HealthError(f"Nodes that get no range: {fence.problem}")
 
     manager.readiness.add("fence", check_fence)
     client.metrics.registry.register(
-        PoolCollector(pools, ledger, waiting=lambda: len(waiting), set_aside=lambda: len(fence.aside))
+        PoolCollector(
+            pools,
+            ledger,
+            waiting=lambda: len(waiting) if manager.leading else 0,
+            set_aside=lambda: len(fence.aside) if manager.leading else 0,
+        )
     )
     return manager

@@ -113,6 +113,7 @@ class Candidate:
             term=self._terms + 1,
             released=seen is not None and seen.released,
             doubtful=doubtful,
+            created=seen is None,
             lease_duration=self._duration,
             deadline=sent + self._deadline,
         )

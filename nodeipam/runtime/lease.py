@@ -30,6 +30,7 @@ class Lease:
         "_deadline",
         "_ended_at",
         "_reason",
+        "created",
         "doubtful",
         "identity",
         "lease_duration",
@@ -48,6 +49,7 @@ class Lease:
         term: int,
         released: bool,
         doubtful: bool,
+        created: bool = False,
         lease_duration: float,
         deadline: float,
     ) -> None:
@@ -69,6 +71,10 @@ class Lease:
 
         So it is when we created the lock object (it may have been deleted under a leader), or found our own
         name in a version that we didn't see written (what it replaced isn't known).
+        """
+        self.created = created
+        """There was no lock object, and the answer to our making one came in: then nobody had it before us,
+        or it was deleted.
         """
         self.lease_duration = lease_duration
         """Seconds for which others wait before they take the lock by force."""

@@ -123,6 +123,11 @@ class Manager:
         return f"<Manager {self.options.name}: {state}, {term}, {len(self._informers)} informers>"
 
     @property
+    def leading(self) -> bool:
+        """Whether this process leads now, gates included."""
+        return self._lease is not None
+
+    @property
     def lease(self) -> Lease:
         """The current term; reconcilers call its `check` in the step in which they write.
 

@@ -84,6 +84,14 @@ class TestNodes:
             ledger.indexes[4].holders(parse_cidr("10.0.0.0/8"))
         )
 
+    def test_gives_back_what_is_on_record(self) -> None:
+        """A deletion whose last state differs frees what was recorded, and raises nothing."""
+        ledger = Ledger()
+        ledger.on_add(a_node("a", "10.0.0.0/24"), True)
+        ledger.on_delete(a_node("a", "10.0.9.0/24"))
+        ledger.on_delete(a_node("never-seen", "10.0.1.0/24"))
+        assert len(ledger.indexes[4]) == 0
+
     def test_knows_the_version_it_has_processed(self) -> None:
         """`processed` is the Node's version after each event, and -1 for a Node that isn't there."""
         ledger = Ledger()
@@ -121,6 +129,16 @@ class TestConflicts:
         ledger.on_add(second, True)
         ledger.on_delete(first)
         assert ledger.conflicts(second) == []
+        assert ledger.conflicted == 0
+
+    def test_the_count_of_conflicts_goes_down_by_itself(self) -> None:
+        """A conflict that has ended isn't counted, though nobody asked about it."""
+        ledger = Ledger()
+        first = a_node("a", "10.0.0.0/24")
+        ledger.on_add(first, True)
+        ledger.on_add(a_node("b", "10.0.0.0/25"), True)
+        assert ledger.conflicted == 1
+        ledger.on_delete(first)
         assert ledger.conflicted == 0
 
     def test_ones_own_reservation_is_no_conflict(self) -> None:
@@ -216,6 +234,13 @@ class TestReservations:
         ledger.void_before(2)
         assert ledger.indexes[4].free(parse_cidr("10.0.0.0/24"))
         assert not ledger.indexes[4].free(parse_cidr("10.0.1.0/24"))
+
+    def test_a_fence_keeps_what_it_could_not_shut_out(self) -> None:
+        """The reservation of a Node that was set aside isn't voided: an old write may still land."""
+        ledger = Ledger()
+        ledger.reserve(a_node("a"), "pool", (parse_cidr("10.0.0.0/24"),), 1)
+        ledger.void_before(2, keep={"uid-a"})
+        assert not ledger.indexes[4].free(parse_cidr("10.0.0.0/24"))
 
     def test_releasing_twice_frees_once(self) -> None:
         """A reservation that was given back already isn't given back from under its successor."""

@@ -68,6 +68,24 @@ async def test_a_fresh_cluster_is_served_at_once(w: World) -> None:
 
 
 @story
+async def test_a_lease_that_expired_is_fenced_though_finalizers_are_gone(w: World) -> None:
+    """Finalizers taken off while a write was under way say nothing where there is a lock."""
+    first = await lead(w, blocks=2)
+    w.fail(gives, "late", delay=40.0, identity="a")
+    w.add(worker("n"))
+    await w.rest(0.2)
+    w.fail(asks("PATCH", "clustercidrs"), "drop_before", times=None, identity="a")
+    w.server.patch(POOLS, "p", {"metadata": {"finalizers": None}})
+    await first.crash()
+    w.start("b")
+    await w.until(lambda: bool(w.cidrs("n")), seconds=60)
+    w.add(worker("m"))
+    await w.until(lambda: bool(w.cidrs("m")))
+    await w.rest(60)
+    assert 2 == len(w.requests(marks))
+
+
+@story
 async def test_a_released_lease_is_taken_at_once(w: World) -> None:
     """A leader that left in good order has nothing in flight: its successor serves at once and unfenced."""
     first = await lead(w)
@@ -269,12 +287,72 @@ async def test_a_node_that_refuses_the_epoch_is_set_aside(w: World) -> None:
     assert [("Warning", "CIDRAssignmentFailed")] == [event[:2] for event in w.events("n")]
     assert "Forbidden" in w.events("n")[0][2]
     assert 1 == second.metric("node_ipam_controller_set_aside_nodes")
-    assert "1 Nodes get no range, n for one" in await second.ready("fence")
+    assert "1 set aside, n for one: 403 Forbidden" in await second.ready("fence")
     w.server.faults.remove(policy)
     await w.until(lambda: bool(w.cidrs("n")), seconds=301)
     await w.rest(1)
     assert 0 == second.metric("node_ipam_controller_set_aside_nodes")
     assert "ok" == await second.ready("fence")
+
+
+@story
+async def test_a_node_set_aside_keeps_what_was_reserved_for_it(w: World) -> None:
+    """A write of an earlier term that comes 400 s late finds its block still reserved for its Node."""
+    replica = await lead(w, blocks=2)
+    w.fail(gives, "late", delay=400.0)
+    w.add(worker("n"))
+    await w.rest(0.1)
+    w.fail(asks("PATCH", "nodes", "n"), "error_before", 403, times=None)
+    drop_lease(w)
+    await w.until(lambda: replica.manager.leading and replica.manager.lease.term == 2, seconds=60)
+    w.add(worker("m"))
+    await w.until(lambda: bool(w.cidrs("m")), seconds=350)
+    await w.rest(120)
+    assert {"n": [BLOCK], "m": ["10.0.0.16/28"]} == w.assigned()
+
+
+@story
+async def test_a_webhook_that_is_down_starves_one_node_and_no_more(w: World) -> None:
+    """A Node whose changes are answered 500 for ever is set aside in the end, and readiness tells before."""
+    first = await lead(w, blocks=4)
+    w.add(worker("n"), worker("m"))
+    w.fail(asks("PATCH", "nodes", "n"), "error_before", 500, times=None)
+    w.fail(gives, "drop_before", times=None, identity="a")
+    await first.crash()
+    second = w.start("b")
+    await w.rest(60)
+    assert "1 not fenced off yet, n for one: 500" in await second.ready("fence")
+    await w.until(lambda: bool(w.cidrs("m")), seconds=300)
+
+
+@story
+async def test_a_page_of_a_proxy_is_no_end_of_a_node(w: World) -> None:
+    """A 404 without a Status doesn't fence: the Node is changed before anything is given out."""
+    first = await lead(w, blocks=2)
+    w.fail(gives, "late", delay=30.0, identity="a")
+    w.add(worker("n"))
+    await w.rest(0.1)
+    await first.crash()
+    w.fail(marks, "error_before", 404, body=b"<html>not here</html>", identity="b", times=2)
+    w.add(worker("m"))
+    w.start("b")
+    await w.until(lambda: len(w.assigned()) == 2, seconds=60)
+    await w.rest(60)
+
+
+@story
+async def test_a_standby_says_nothing_of_its_former_term(w: World) -> None:
+    """Whoever led and was replaced is ready, and counts no Nodes as waiting or set aside."""
+    first = await lead(w)
+    w.add(worker("n"), worker("m"))
+    await w.until(lambda: len(w.assigned()) == 1)
+    await w.until(lambda: first.metric("node_ipam_controller_waiting_nodes") == 2)
+    w.fail(asks("PUT", "leases"), "drop_before", times=None, identity="a")
+    second = w.start("b")
+    await w.until(lambda: second.manager.leading, seconds=60)
+    await w.until(lambda: second.metric("node_ipam_controller_waiting_nodes") == 2, seconds=60)
+    assert 0 == first.metric("node_ipam_controller_waiting_nodes")
+    assert "ok" == await first.ready("fence")
 
 
 @story
