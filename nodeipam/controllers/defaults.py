@@ -20,12 +20,7 @@ from nodeipam.api.clustercidr import (
     PoolSpec,
     validate,
 )
-from nodeipam.runtime.client import Client
-from nodeipam.runtime.errors import APIError, TransportError
-from nodeipam.runtime.lease import Lease
-from nodeipam.runtime.logs import get_logger
-from nodeipam.runtime.objects import Request
-from nodeipam.runtime.ratelimit import Backoff
+from nodeipam.runtime import APIError, Backoff, Client, Lease, Request, TransportError, get_logger
 
 from .settings import Settings
 

@@ -16,7 +16,18 @@ import msgspec
 from nodeipam.api.clustercidr import CLUSTER_CIDRS, FINALIZER, ClusterCIDR, Condition
 from nodeipam.api.node import Node
 from nodeipam.ipam.prefix import Prefix
-from nodeipam.runtime import APIError, Client, Informer, KubeError, Lease, Request, Result, get_logger
+from nodeipam.runtime import (
+    APIError,
+    Client,
+    Informer,
+    KubeError,
+    Lease,
+    Request,
+    Result,
+    Slices,
+    TransportError,
+    get_logger,
+)
 
 from .ledger import Ledger, Reservation
 from .poolset import PoolEntry, PoolSet
@@ -25,6 +36,11 @@ from .reports import Reports
 __all__ = ["PoolReconciler"]
 
 log = get_logger(__name__)
+
+_PATIENCE = 30.0
+"""Seconds for which Nodes wait for a pool whose finalizer can't be written."""
+_NO_STATUS = 300.0
+"""Seconds after which it is tried again to write conditions where there was no status, or no right to it."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -42,7 +58,10 @@ class PoolReconciler:
     """The current term; raises LeadershipLost when there is none."""
     enqueue: Callable[[Request], None]
     """Puts a ClusterCIDR into this reconciler's own queue."""
-    _has_status: bool = field(default=True, init=False)
+    _status_from: float = field(default=0.0, init=False)
+    """When conditions are tried again, after it was found that they can't be written."""
+    _told: bool = field(default=False, init=False)
+    """Whether that was logged."""
 
     async def __call__(self, request: Request) -> Result | None:
         """Look at one ClusterCIDR and do what it needs: one write of its metadata, then one of its status."""
@@ -53,20 +72,18 @@ class PoolReconciler:
             return None
         if obj.terminating:
             await self.nodes.wait(lambda: not self.nodes.replacing)
-            user = self.pools.in_use(entry, self.ledger)
+            user = await self.pools.user_of(entry, self.ledger, Slices(self.client.clock))
             if user is None and obj.finalized:
                 rest = [name for name in obj.metadata.finalizers or () if name != FINALIZER]
                 await self._set_finalizers(request, entry, rest)
                 return None
-            await self._set_conditions(request, obj, self._terminating(user))
-            return None
+            return await self._set_conditions(request, obj, self._terminating(user))
         if entry.pool is not None and not obj.finalized:
             await self._set_finalizers(request, entry, [*(obj.metadata.finalizers or ()), FINALIZER])
             return None
         await self._confirm(request, entry)
         self._report(entry)
-        await self._set_conditions(request, obj, *self._serving(entry))
-        return None
+        return await self._set_conditions(request, obj, *self._serving(entry))
 
     def freed(self, prefixes: Sequence[Prefix]) -> None:
         """Addresses were given up: pools that are being deleted may go now (D-27)."""
@@ -103,21 +120,16 @@ class PoolReconciler:
 
         def body() -> Mapping[str, Any]:
             self.lease().check()
-            if entry.obj.terminating and (self.nodes.replacing or self.pools.in_use(entry, self.ledger)):
-                raise _Moot
             return {"metadata": {"finalizers": names}}
 
         try:
             answer = await self.client.patch(
                 CLUSTER_CIDRS, request, body, uid=meta.uid, resource_version=meta.resource_version
             )
-        except _Moot:
-            self.enqueue(request)
-        except APIError as error:
-            if error.refused and (error.code == 404 or error.blames("metadata.uid")):
+        except (APIError, TransportError) as error:
+            if isinstance(error, APIError) and error.refused and _is_gone(error):
                 return
-            if error.refused and error.code not in (401, 409, 429):
-                self.pools.refuse(entry, str(error))
+            self._unmarked(entry, error)
             raise
         else:
             self.informer.expect(request, answer.metadata.resource_version)
@@ -126,6 +138,15 @@ class PoolReconciler:
                 raise _Dropped(
                     f"no finalizer on ClusterCIDR {request} after a 200: is there an admission webhook?"
                 )
+
+    def _unmarked(self, entry: PoolEntry, error: APIError | TransportError) -> None:
+        """Let Nodes pass a pool over whose finalizer is refused, or can't be written for a while."""
+        now = self.client.clock.monotonic()
+        if entry.failing_since is None:
+            entry.failing_since = now
+        refused = isinstance(error, APIError) and error.refused and error.code not in (401, 409, 429)
+        if refused or now - entry.failing_since >= _PATIENCE:
+            self.pools.refuse(entry, str(error))
 
     # The conditions
 
@@ -150,11 +171,14 @@ class PoolReconciler:
         message = f"no new blocks; it goes when no Node uses it any more, Node {name} for one"
         return Condition("Ready", "False", "Terminating", message)
 
-    async def _set_conditions(self, request: Request, obj: ClusterCIDR, *wanted: Condition) -> None:
+    async def _set_conditions(self, request: Request, obj: ClusterCIDR, *wanted: Condition) -> Result | None:
         """Write the conditions if they differ from those that stand there; others' conditions are kept."""
         conditions = _merged(obj, wanted, self.client.clock.wall())
-        if conditions is None or not self._has_status:
-            return
+        if conditions is None:
+            return None
+        now = self.client.clock.monotonic()
+        if now < self._status_from:
+            return Result(requeue_after=self._status_from - now)
 
         def body() -> Mapping[str, Any]:
             self.lease().check()
@@ -173,32 +197,37 @@ class PoolReconciler:
         except APIError as error:
             if not error.refused or error.code in (401, 409, 429):
                 raise
-            await self._without_conditions(request, error)
+            return await self._without_conditions(request, error)
+        self._told = False
+        return None
 
-    async def _without_conditions(self, request: Request, error: APIError) -> None:
+    async def _without_conditions(self, request: Request, error: APIError) -> Result | None:
         """Find out why: the object is gone, there is no status to write to, or these conditions won't do."""
         if error.code == 404:
             try:
                 await self.client.get(CLUSTER_CIDRS, request)
             except APIError as missing:
                 if missing.refused and missing.code == 404:
-                    return
+                    return None
                 raise
-        if error.code in (403, 404):
-            self._has_status = False
+        if error.code not in (403, 404):
+            log.warning("conditions are refused", clusterCIDR=request.name, cause=str(error))
+            return None
+        if not self._told:
             log.warning(
                 "no conditions: the installed CRD or Role has no clustercidrs/status", cause=str(error)
             )
-        else:
-            log.warning("conditions are refused", clusterCIDR=request.name, cause=str(error))
+        self._told = True
+        self._status_from = self.client.clock.monotonic() + _NO_STATUS
+        return Result(requeue_after=_NO_STATUS)
 
 
 class _Dropped(KubeError):
     """Raised to try again later: a write was answered 200 and not carried out."""
 
 
-class _Moot(Exception):
-    """The pool is in use after all."""
+def _is_gone(error: APIError) -> bool:
+    return error.code == 404 or error.blames("metadata.uid")
 
 
 _OURS = ("Ready", "Warning")

@@ -16,7 +16,8 @@ from nodeipam.api.selectorindex import SelectorIndex
 from nodeipam.ipam.index import PrefixIndex
 from nodeipam.ipam.pool import Pool
 from nodeipam.ipam.prefix import Prefix
-from nodeipam.ipam.selection import blocks, order, uses
+from nodeipam.ipam.selection import order, uses
+from nodeipam.runtime import Slices
 
 from .ledger import Holder, Ledger
 
@@ -49,6 +50,8 @@ class PoolEntry:
     """Why it is invalid; empty when it is valid."""
     confirmed: bool = False
     """Whether this term may take blocks from it, as far as our finalizer and our leadership go."""
+    failing_since: float | None = None
+    """Since when our finalizer can't be put on it, on the monotonic clock."""
     refused: str = ""
     """Why the API server won't let us put our finalizer on it; Nodes don't wait for such a pool."""
     stats: dict[int, RangeStats] = field(default_factory=dict)
@@ -158,7 +161,7 @@ class PoolSet:
     def begin_term(self) -> None:
         """Take nothing for granted: confirm each pool anew, and go on behind the highest block in use."""
         for entry in self._entries.values():
-            entry.confirmed, entry.refused = False, ""
+            entry.confirmed, entry.refused, entry.failing_since = False, "", None
             if entry.pool is not None:
                 entry.pool.rewind()
 
@@ -168,7 +171,7 @@ class PoolSet:
         The order is what makes the finalizers tell a new leader whether anybody can have been at work before.
         """
         if entry.obj.finalized and not entry.confirmed and self._entries.get(entry.uid) is entry:
-            entry.confirmed, entry.refused = True, ""
+            entry.confirmed, entry.refused, entry.failing_since = True, "", None
             self._tell(entry)
 
     def refuse(self, entry: PoolEntry, cause: str) -> None:
@@ -197,7 +200,7 @@ class PoolSet:
         found = {uid: None for prefix in prefixes for _, uid in self._ranges[prefix.family].holders(prefix)}
         return [self._entries[uid] for uid in found]
 
-    def in_use(self, entry: PoolEntry, ledger: Ledger) -> Holder | None:
+    async def user_of(self, entry: PoolEntry, ledger: Ledger, slices: Slices) -> Holder | None:
         """Somebody who uses this pool and would lose it, or None.
 
         Those that a pool of the same size which stays covers as well don't count, once it has our finalizer:
@@ -208,16 +211,20 @@ class PoolSet:
             return None
         staying = [
             other.pool
-            for other in self._entries.values()
+            for other in self.touching(pool.ranges)
             if other.pool is not None
             and other.obj.finalized
             and not other.obj.terminating
             and other.pool.host_bits == pool.host_bits
         ]
-        for _, owner in blocks(pool, ledger.indexes):
-            held = ledger.held_by(owner)
-            if uses(pool, held) and not any(uses(other, held) for other in staying):
-                return owner
+        index, length = ledger.indexes[pool.ranges[0].family], pool.lengths[0]
+        for part in _parts(pool.ranges[0], length):
+            for _, owner in list(index.blocks(part, length)):
+                held = ledger.held_by(owner)
+                if uses(pool, held) and not any(uses(other, held) for other in staying):
+                    return owner
+                if slices.spent():
+                    await slices.rest()
         return None
 
     def _count_releases(self, prefixes: Sequence[Prefix]) -> None:
@@ -225,3 +232,11 @@ class PoolSet:
             for entry in self.around(prefix):
                 if entry.pool is not None and entry.pool.host_bits == prefix.host_bits:
                     entry.stats[prefix.family].releases += 1
+
+
+def _parts(inside: Prefix, length: int) -> Iterator[Prefix]:
+    """`inside` in up to 256 parts, none smaller than a block, so that each is quickly looked through."""
+    cut = min(length, inside.length + 8)
+    size = 1 << (inside.bits - cut)
+    for number in range(inside.blocks(cut)):
+        yield Prefix(inside.family, inside.value + number * size, cut)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from nodeipam.api.cidr import IPV4_MAPPED, format_cidr
 from nodeipam.api.clustercidr import LEAST_HOST_BITS
 from nodeipam.ipam.prefix import BITS, Prefix
-from nodeipam.runtime.election import Election
-from nodeipam.runtime.errors import ConfigurationError
+from nodeipam.runtime import ConfigurationError, Election
 
 __all__ = ["DEFAULT_MASK_SIZES", "Settings"]
 

@@ -11,18 +11,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 
 from nodeipam.api.node import Node
+from nodeipam.ipam.pool import Pool
 from nodeipam.ipam.prefix import Prefix
-from nodeipam.runtime import Clock, Request
+from nodeipam.runtime import Clock, Request, Slices
 
 from .poolset import PoolEntry, PoolSet
 
 __all__ = ["Waiting"]
-
-_SLICE = 0.005
-"""Seconds of work before other tasks get their turn."""
 
 
 class Waiting:
@@ -71,7 +69,6 @@ class Waiting:
             heappush(line, (place, name))
             if len(line) > 2 * len(self._nodes) + 16:
                 line[:] = sorted({item for item in line if self._in_line(item)})
-                heapify(line)
         self._pass_on(name, *pools)
 
     def remove(self, name: str, *, served_by: PoolEntry | None = None) -> None:
@@ -94,8 +91,7 @@ class Waiting:
             return
         for entry in self._pools.touching(prefixes):
             if entry.pool is not None and not entry.obj.terminating:
-                room = sum(max(1, prefix.size >> entry.pool.host_bits) for prefix in prefixes)
-                self._wake_first(entry, room)
+                self._wake_first(entry, _room(entry.pool, prefixes))
 
     def pool_changed(self, entry: PoolEntry) -> None:
         """A pool appeared, was confirmed or is out of the question: wake whom that may help, in slices."""
@@ -132,14 +128,13 @@ class Waiting:
                 self._wake_first(entry, 1)
 
     async def _wake_matching(self, entry: PoolEntry) -> None:
-        began = self._clock.monotonic()
+        slices = Slices(self._clock)
         for name, node in list(self._nodes.items()):
             if self._nodes.get(name) is node and self._concerns(entry, node):
                 del self._nodes[name]
                 self._wake(Request(name))
-            if self._clock.monotonic() - began > _SLICE:
-                await asyncio.sleep(0)
-                began = self._clock.monotonic()
+            if slices.spent():
+                await slices.rest()
 
     def _concerns(self, entry: PoolEntry, node: Node) -> bool:
         selector = entry.spec.selector if entry.spec is not None else None
@@ -149,3 +144,13 @@ class Waiting:
         """Whether this place is still this Node's, and the Node isn't being looked at right now."""
         place, name = item
         return name in self._nodes and self._places.get(name) == place
+
+
+def _room(pool: Pool, freed: Sequence[Prefix]) -> int:
+    """How many Nodes these prefixes can serve from this pool, at most; one at least if they touch it."""
+    return sum(
+        max(1, min(prefix.size, inside.size) >> pool.host_bits)
+        for prefix in freed
+        for inside in pool.ranges
+        if inside.overlaps(prefix)
+    )

@@ -76,6 +76,21 @@ async def test_a_pool_that_refuses_the_finalizer_is_passed_over(w: World) -> Non
 
 
 @story
+async def test_a_pool_whose_finalizer_keeps_failing_is_passed_over(w: World) -> None:
+    """A 500 may pass: Nodes wait for the pool for half a minute, then are served elsewhere."""
+    w.fail(asks("PATCH", "clustercidrs", "best"), "error_before", 500, times=None)
+    w.add(pool("best", "10.1.0.0/28", bits=4), pool("other", "10.0.0.0/26", bits=4), node("n"))
+    w.start()
+    await w.rest(25)
+    assert [] == w.cidrs("n")
+    await w.until(lambda: w.cidrs("n") == [BLOCK], seconds=60)
+    w.heal()
+    await w.until(lambda: w.ready("best") == ("True", "Allocating"), seconds=301)
+    w.add(node("m"))
+    await w.until(lambda: w.cidrs("m") == ["10.1.0.0/28"])
+
+
+@story
 async def test_a_finalizer_that_is_dropped_is_tried_again(w: World) -> None:
     """A webhook answers 200 and drops the finalizer: the pool is passed over, and used when that ends."""
 
@@ -294,12 +309,14 @@ async def test_conditions_that_fail_for_now_are_written_later(w: World, code: in
 
 @story
 async def test_a_role_without_status(w: World) -> None:
-    """The same, where the right is missing."""
+    """The same, where the right is missing; five minutes after it was granted the conditions are there."""
     w.fail(STATUS, "error_before", 403, times=None)
-    w.add(pool("q", "10.1.0.0/24", bits=4))
     await serve(w)
+    w.add(pool("q", "10.1.0.0/24", bits=4))
     await w.rest(60)
     assert 1 == len(w.requests(STATUS))
+    w.heal()
+    await w.until(lambda: w.ready("p") == w.ready("q") == ("True", "Allocating"), seconds=301)
 
 
 @story

@@ -9,10 +9,11 @@ import pytest
 from nodeipam.api.cidr import parse_cidr
 from nodeipam.api.clustercidr import FINALIZER, ClusterCIDR
 from nodeipam.api.node import Node
-from nodeipam.controllers.ledger import Ledger
+from nodeipam.controllers.ledger import Holder, Ledger
 from nodeipam.controllers.poolset import PoolEntry, PoolSet
 from nodeipam.ipam.pool import Choice
-from nodeipam.runtime import ObjectMeta
+from nodeipam.runtime import ObjectMeta, Slices
+from nodeipam.testing import VirtualClock, run_virtual
 
 from .world import pool
 
@@ -57,6 +58,15 @@ def a_pool(
         deletion_timestamp="2026-01-01T00:00:00Z" if terminating else None,
     )
     return ClusterCIDR(metadata=meta, spec=given)
+
+
+def user_of(pools: PoolSet, entry: PoolEntry, ledger: Ledger) -> Holder | None:
+    """Who uses a pool and would lose it."""
+
+    async def asked() -> Holder | None:
+        return await pools.user_of(entry, ledger, Slices(VirtualClock()))
+
+    return run_virtual(asked())
 
 
 def test_is_found_by_what_it_requires() -> None:
@@ -165,7 +175,7 @@ def test_who_uses_a_pool_that_goes(other: ClusterCIDR, user: str | None) -> None
     entry = found.add("p", "10.0.0.0/24", terminating=True)
     found.hold("n", "10.0.0.32/28")
     found.pools.on_add(other, initial=False)
-    assert user == found.pools.in_use(entry, found.ledger)
+    assert user == user_of(found.pools, entry, found.ledger)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +193,7 @@ def test_a_node_uses_a_pool_in_all_its_families(cidrs: tuple[str, ...], uses: bo
     found = Set()
     entry = found.add("p", "10.0.0.0/24", "fd00::/120", terminating=True)
     found.hold("n", *cidrs)
-    assert uses == (found.pools.in_use(entry, found.ledger) is not None)
+    assert uses == (user_of(found.pools, entry, found.ledger) is not None)
 
 
 def test_a_service_range_uses_no_pool() -> None:
@@ -193,7 +203,7 @@ def test_a_service_range_uses_no_pool() -> None:
     pools.on_add(a_pool("p", "10.0.0.0/24", terminating=True), initial=False)
     entry = pools.get("uid-p")
     assert entry is not None
-    assert pools.in_use(entry, ledger) is None
+    assert user_of(pools, entry, ledger) is None
 
 
 def test_counts_releases_of_its_own_size() -> None:

@@ -150,11 +150,28 @@ async def test_why_a_node_gets_nothing(w: World) -> None:
     await w.until(lambda: bool(w.cidrs("a")))
     w.add(node("b", labels={"role": "worker"}))
     await w.rest(1)
-    assert ["there is no ClusterCIDR"] == [note for *_, note in w.events("n")]
-    assert ["none of the 1 ClusterCIDRs is usable and matches this Node's labels"] == [
-        note for *_, note in w.events("m")
+    assert ["there is no ClusterCIDR: create one"] == [note for *_, note in w.events("n")]
+    (note,) = [note for *_, note in w.events("m")]
+    assert note.startswith(
+        "none of the 1 ClusterCIDRs is in use and matches this Node: compare their nodeSelector"
+    )
+    assert ["no free block: p (10.0.0.0/28) is full; add a ClusterCIDR that matches this Node"] == [
+        note for *_, note in w.events("b")
     ]
-    assert ["no free block for this Node: p (10.0.0.0/28) is full"] == [note for *_, note in w.events("b")]
+
+
+@story
+async def test_another_pool_that_doesnt_match_is_no_news(w: World) -> None:
+    """What is said about a Node doesn't change with the number of ClusterCIDRs."""
+    w.start()
+    w.add(node("n"), pool("p", "10.0.0.0/28", bits=4, match={"role": "worker"}))
+    await w.rest(1)
+    for number in range(3):
+        w.add(pool(f"q{number}", f"10.1.{number}.0/28", bits=4, match={"role": "worker"}))
+        await w.rest(1)
+        w.server.patch("nodes", "n", {"metadata": {"labels": {"changed": str(number)}}})
+        await w.rest(1)
+    assert 1 == len(w.events("n"))
 
 
 @story
