@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -17,7 +18,7 @@ import msgspec
 
 from .clock import Clock, Rng
 from .errors import ConfigurationError
-from .exchange import Exchanges
+from .exchange import Exchanges, Reply
 from .metrics import Metrics
 from .objects import PartialObject, Request, Resource
 from .pages import Page, Pages, Seen
@@ -44,6 +45,8 @@ _JSON = "application/json"
 _PARTIAL = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 _PARTIAL_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
+_VERSION = re.compile("[0-9]{1,20}")  # an uint64
+
 _Query = tuple[tuple[str, str], ...]
 
 
@@ -65,7 +68,8 @@ class Client:
     `limiter` every request waits for a token first.
 
     Every verb raises APIError (the server said no), TransportError or ProtocolError (no usable answer: it may
-    have been carried out). Cancelling one closes its connection; a write that was being sent may yet happen.
+    have been carried out). A success that doesn't say which version was written is no usable answer either.
+    Cancelling one closes its connection; a write that was being sent may yet happen.
 
     Raises:
         ConfigurationError: `timeout` isn't a positive number.
@@ -226,11 +230,20 @@ class Client:
         body: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions"}
         if preconditions := _preconditions(uid, resource_version):
             body["preconditions"] = preconditions
-        await self._write("DELETE", resource.path(request.namespace, request.name), body, accept=_JSON)
+        path = resource.path(request.namespace, request.name)
+        (await self._send("DELETE", path, body, accept=_JSON)).decode(PartialObject)
 
-    async def _write(
+    async def _write(self, method: str, path: str, body: Body, *, content_type: str = _JSON) -> PartialObject:
+        reply = await self._send(method, path, body, content_type=content_type)
+        found: PartialObject = reply.decode(PartialObject)
+        written = found.metadata
+        if not written.uid or not _VERSION.fullmatch(written.resource_version):
+            raise reply.unexpected("it doesn't say which version of what was written")
+        return found
+
+    async def _send(
         self, method: str, path: str, body: Body, *, content_type: str = _JSON, accept: str = _PARTIAL
-    ) -> PartialObject:
+    ) -> Reply:
         await self._turn()
         # From here to the transport there is no await: see Body.
         call = Call(
@@ -241,8 +254,7 @@ class Client:
             body=msgspec.json.encode(body() if callable(body) else body),
             timeout=self._timeout,
         )
-        found: PartialObject = (await self._exchanges.reply(call, _OBJECT_LIMIT)).decode(PartialObject)
-        return found
+        return await self._exchanges.reply(call, _OBJECT_LIMIT)
 
     async def _read(self, resource: Resource[Any], request: Request, type: Any) -> Any:
         await self._turn()

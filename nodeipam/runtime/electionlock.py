@@ -109,7 +109,7 @@ class LockClient:
         written = answer.metadata
         self._written = (written.uid, written.resource_version)
         self.holder = self._lock.read(body).holder
-        if raw is not None and written.resource_version:  # a new object has fields that only the server knows
+        if raw is not None:  # a new object has fields that only the server knows
             metadata = {**body["metadata"], "resourceVersion": written.resource_version}
             self.current = {**body, "metadata": metadata}
         return sent

@@ -108,7 +108,11 @@ class Reply:
             why = f"a {kinds[0]} was expected, not {kind or 'something without a kind'}"
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             why = str(error)
-        raise unexpected(self.status, self.headers, self.body, what=what(self.call), why=why)
+        raise self.unexpected(why)
+
+    def unexpected(self, why: str) -> ProtocolError:
+        """The error that says what is wrong with it, and how it begins."""
+        return unexpected(self.status, self.headers, self.body, what=what(self.call), why=why)
 
 
 class _Checked:

@@ -121,7 +121,7 @@ def widget(name: str = "one", **fields: Any) -> dict[str, Any]:
 PARTIAL = {
     "kind": "PartialObjectMetadata",
     "apiVersion": "meta.k8s.io/v1",
-    "metadata": {"name": "one", "resourceVersion": "8"},
+    "metadata": {"name": "one", "uid": "u-1", "resourceVersion": "8"},
 }
 
 
@@ -341,6 +341,24 @@ class TestWrites:
         """A write that is answered with a web page has an unknown outcome."""
         with pytest.raises(ProtocolError, match="html"):
             run_virtual(client(Script(Reply(b"<html>"))).patch(NODES, Request("n"), {}))
+
+    @pytest.mark.parametrize(
+        "metadata",
+        [
+            {},
+            {"uid": "u-1"},
+            {"resourceVersion": "8"},
+            *({"uid": "u-1", "resourceVersion": v} for v in "a-²"),
+        ],
+    )
+    def test_a_success_without_a_version(self, metadata: dict[str, str]) -> None:
+        """A success that names no UID, or no version that is a number, leaves a write's outcome unknown."""
+        reply = {"kind": "PartialObjectMetadata", "metadata": metadata}
+        for verb in ("create", "update", "patch"):
+            asked = client(Script(Reply(reply)))
+            args = (WIDGETS, {}) if verb == "create" else (WIDGETS, ONE, {})
+            with pytest.raises(ProtocolError, match="which version"):
+                run_virtual(getattr(asked, verb)(*args))
 
     def test_the_body_is_made_when_it_is_sent(self) -> None:
         """A body function is called after the limiter, in the step in which the transport is called."""
