@@ -106,7 +106,7 @@ class Reply:
             if not kinds or (kind := _decoder(_Kind).decode(self.body).kind) in kinds:
                 return _decoder(type).decode(self.body)
             why = f"a {kinds[0]} was expected, not {kind or 'something without a kind'}"
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             why = str(error)
         raise self.unexpected(why)
 

@@ -157,7 +157,7 @@ class ExecPlugin:
         origin = f"exec plugin {self.command!r}"
         try:
             answer = msgspec.json.decode(out, type=_ExecCredential)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             # What it printed may hold a token, so it isn't shown.
             raise CredentialsError(f"{origin} printed no ExecCredential: {error}") from None
         if answer.kind != "ExecCredential" or answer.api_version != self.api_version:

@@ -128,7 +128,7 @@ class OIDC:
             _, claims, _ = token.split(".")
             padded = claims + "=" * (-len(claims) % 4)
             end = msgspec.json.decode(base64.urlsafe_b64decode(padded), type=_Claims).exp
-        except (ValueError, binascii.Error, msgspec.DecodeError):
+        except (ValueError, binascii.Error, msgspec.DecodeError, RecursionError):
             raise CredentialsError(f"{self.origin}: the id-token isn't a JSON Web Token") from None
         return None if end is None else end - datetime.now(UTC).timestamp()
 
@@ -136,7 +136,7 @@ class OIDC:
         try:
             async with asyncio.timeout(self.timeout), self._session() as session:
                 tokens = await self._tokens(session)
-        except (aiohttp.ClientError, OSError, ValueError, msgspec.DecodeError) as error:
+        except (aiohttp.ClientError, OSError, ValueError, msgspec.DecodeError, RecursionError) as error:
             reason = f"{type(error).__name__}: {error}"
         else:
             new = {"id-token": tokens.id_token, "refresh-token": tokens.refresh_token}

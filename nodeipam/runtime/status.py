@@ -39,7 +39,7 @@ def api_error(code: int, headers: Mapping[str, str], body: bytes, *, what: str, 
     """The error that an answer of `code` ≥ 400 stands for. `what` names the request, `now` is the date."""
     try:
         status = msgspec.json.decode(body, type=_Status)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         status = None
     wish = _retry_after(headers.get("Retry-After", ""), now)
     if status is None or status.kind != "Status":

@@ -170,6 +170,7 @@ class TestGet:
             (b'{"kind":"Widget","metadata":{"name":"\xff"}}', "answer was 200"),
             (b'{"kind":"Gadget","metadata":{}}', "a Widget was expected, not Gadget"),
             (b"x" * 200, "'" + "x" * 80 + "…'"),
+            (b'{"kind":"Widget","spec":' + b"[" * 100_000, "maximum recursion depth exceeded"),
         ],
     )
     def test_not_the_object(self, body: bytes, shown: str) -> None:
@@ -209,7 +210,15 @@ class TestErrors:
 
     @pytest.mark.parametrize(
         "body",
-        [b"", b"404 page not found", b'{"kind":"Pod"}', b"[]", b'{"kind":"Status","details":7}', b"\xff"],
+        [
+            b"",
+            b"404 page not found",
+            b'{"kind":"Pod"}',
+            b"[]",
+            b'{"kind":"Status","details":7}',
+            b"\xff",
+            b'{"kind":"Status","x":' + b"[" * 50_000,
+        ],
     )
     def test_no_status(self, body: bytes) -> None:
         """An error without a Status object is an APIError that isn't structured, so nothing definite."""
@@ -354,11 +363,14 @@ class TestWrites:
     def test_a_success_without_a_version(self, metadata: dict[str, str]) -> None:
         """A success that names no UID, or no version that is a number, leaves a write's outcome unknown."""
         reply = {"kind": "PartialObjectMetadata", "metadata": metadata}
-        for verb in ("create", "update", "patch"):
-            asked = client(Script(Reply(reply)))
-            args = (WIDGETS, {}) if verb == "create" else (WIDGETS, ONE, {})
+        asked = client(Script(*(Reply(reply) for _ in range(3))))
+        for write in (
+            asked.create(WIDGETS, {}, namespace="here"),
+            asked.update(WIDGETS, ONE, {}),
+            asked.patch(WIDGETS, ONE, {}),
+        ):
             with pytest.raises(ProtocolError, match="which version"):
-                run_virtual(getattr(asked, verb)(*args))
+                run_virtual(write)
 
     def test_the_body_is_made_when_it_is_sent(self) -> None:
         """A body function is called after the limiter, in the step in which the transport is called."""

@@ -412,6 +412,8 @@ class TestExec:
             ("exit 1", "it printed no reason"),
             ("echo s3cret", "printed no ExecCredential"),
             ("echo '{}'", "printed no ExecCredential.*kind"),
+            (r"printf '{\"a\":\"\377\"}'", "printed no ExecCredential"),
+            ("printf '{\"a\":'; head -c 9999 /dev/zero | tr '\\0' '['", "no ExecCredential: .*recursion"),
             (CREDENTIAL + "null", "neither a token nor a client certificate"),
             (CREDENTIAL + """'{"token":"s3cret token"}'""", "holds no token"),
             (CREDENTIAL + """'{"clientCertificateData":"s3cret"}'""", "and clientKeyData, or neither"),
@@ -551,6 +553,7 @@ class TestOIDC:
             ([answer(b"{}", "500 Oops")], "is 500"),
             ([answer(b"<html>")], "malformed"),
             ([answer(b"{}")], "token_endpoint"),
+            ([answer(b'{"a":' + b"[" * 9999)], "recursion"),
             ([answer(b'{"token_endpoint":"nowhere"}')], "'nowhere'"),
             ([answer(b"", "302 Found", location="http://elsewhere")], "is 302"),
         ],
@@ -562,7 +565,7 @@ class TestOIDC:
             with pytest.raises(CredentialsError, match=message):
                 await from_kubeconfig(path)
 
-    @pytest.mark.parametrize("stored", ["", "a.b", "a.b.c", "a.!!!.c"])
+    @pytest.mark.parametrize("stored", ["", "a.b", "a.b.c", "a.!!!.c", "a.eyJhIjpb" + "W1tb" * 3333 + ".c"])
     async def test_no_token(self, tmp_path: Path, stored: str) -> None:
         """Without a usable id-token and a refresh token somebody has to log in."""
         path = write(tmp_path / "config", document(user=self.user("https://idp", **{"id-token": stored})))
