@@ -22,6 +22,7 @@ import math
 import platform
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from .candidate import Candidate
@@ -208,11 +209,11 @@ class Elector:
     async def _reign(self, lease: Lease, lead: Lead) -> bool:
         """Run the guarded work for one term; whether the lease was lost (else the work ended by itself)."""
         self._lease, patience = lease, _Patience()
-        lease.confirm_by(self._leader.confirm)
         log.info("leading", lock=str(self._lock), lease=repr(lease))
         async with TaskScope() as tasks:
             work = tasks.create_task(_outcome(lead, lease))
             scope = Scope(lease, work)
+            lease.confirm_by(partial(self._leader.confirm, scope))
             keeper = tasks.create_task(self._leader.keep(scope))
             await patience.wait(work, cancel_at=1)
             lost = not lease.valid

@@ -1,7 +1,7 @@
 """A leader's part: renew the lock while the guarded work runs, end that work when the lease is lost, release.
 
-Two things end the work, and neither relies on the other: the renew loop, when it finds the lock missing or in
-other hands, and a timer, when the lease has run out while a request still hangs.
+Two things end the work, and neither relies on the other: whoever reads the lock and finds it missing or in
+other hands, as a rule the renew loop; and a timer, when the lease has run out while a request still hangs.
 """
 
 from __future__ import annotations
@@ -130,12 +130,14 @@ class Leader:
         left = lease.remaining()
         return min(left, max(left / 2, self._retry_period))
 
-    async def confirm(self, lease: Lease) -> None:
-        """Read the lock and end the term if it isn't ours any more."""
+    async def confirm(self, scope: Scope) -> None:
+        """Read the lock; if it isn't ours any more, end the term and the guarded work at once."""
+        lease = scope.lease
         try:
             self._still_ours(lease, await self._lock.read(lease.remaining()))
         except LeadershipLost as lost:
             lease.end(str(lost))
+            scope.lost()
             raise
 
     def _still_ours(self, lease: Lease, raw: Object | None) -> Object:

@@ -54,7 +54,7 @@ class Lease:
         deadline: float,
     ) -> None:
         self._clock = clock
-        self._confirm: Callable[[Lease], Awaitable[None]] | None = None
+        self._confirm: Callable[[], Awaitable[None]] | None = None
         self._deadline = deadline
         self._ended_at = math.inf
         self._reason = ""
@@ -127,10 +127,10 @@ class Lease:
         """
         self.check()
         if self._confirm is not None:
-            await self._confirm(self)
+            await self._confirm()
             self.check()
 
-    def confirm_by(self, confirm: Callable[[Lease], Awaitable[None]]) -> None:
+    def confirm_by(self, confirm: Callable[[], Awaitable[None]]) -> None:
         """Use `confirm` to read the lock. The elector calls it."""
         self._confirm = confirm
 
