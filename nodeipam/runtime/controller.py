@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from prometheus_async import aio
 
 from .clock import Clock, Rng
-from .errors import APIError, ConfigurationError, KubeError, QueueShutDown, TerminalError
+from .errors import APIError, ConfigurationError, KubeError, LeadershipLost, QueueShutDown, TerminalError
 from .logs import get_logger
 from .metrics import Metrics
 from .objects import Request
@@ -31,6 +31,8 @@ _log = get_logger(__name__)
 _PANICS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, TypeError)
 """What Python raises where a Go program would panic: on a nil dereference, an index out of range, a division
 by zero, a failed type assertion. controller-runtime recovers panics, and counts them apart from errors."""
+_TERM_END = 30.0
+"""Seconds for which nothing is tried again that failed for want of leadership: the term has ended by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,9 @@ Reconciler: TypeAlias = Callable[[Request], Awaitable[Result | None]]
 """Brings the world closer to what the object of that name says.
 
 It is told which object, never what happened to it, and must bear being called at any time. It may raise
-anything; what it raises is retried, but for TerminalError. It is cancelled when it takes too long, and when
-its controller ends."""
+anything; what it raises is retried, but for TerminalError. After LeadershipLost that is half a minute later:
+the term is ending, its controller with it, and the next term begins with everything. It is cancelled when it
+takes too long, and when its controller ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ class Controller:
         self._surroundings: _Surroundings | None = None
         self._queue: WorkQueue[Request] | None = None
         self._syncing: asyncio.Timeout | None = None
+        self._lost = False
         self._log = _log.bind(controller=name)
 
     def __repr__(self) -> str:
@@ -153,6 +157,7 @@ class Controller:
         queue = self._queue = WorkQueue[Request](
             self.name, clock=around.clock, rng=around.rng, backoff=self._backoff, metrics=around.metrics
         )
+        self._lost = False
         subscriptions: list[Subscription] = []
         try:
             for source in self._sources:
@@ -231,6 +236,10 @@ class Controller:
             self._terminal_errors.inc()
             queue.forget(request)
             self._log.error("reconcile failed, and retrying can't help", key=str(request), error=_say(error))
+        except LeadershipLost as error:
+            self._results["error"].inc()
+            queue.retry(request, at_least=_TERM_END)
+            self._tell_lost(request, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is logged and retried
             self._results["error"].inc()
             self._retry(queue, request, error)
@@ -258,6 +267,12 @@ class Controller:
             # Nobody cancelled this worker: the reconciler awaited something else that was cancelled. Let
             # through, it would end the worker without a word, as a task group takes no notice of it.
             raise RuntimeError("the reconcile awaited something that was cancelled") from cancelled
+
+    def _tell_lost(self, request: Request, error: LeadershipLost) -> None:
+        """Once a run: the first of perhaps thousands that all end like this says it for all."""
+        if not self._lost:
+            self._lost = True
+            self._log.warning("reconciles fail since leadership is lost", key=str(request), error=_say(error))
 
     def _retry(self, queue: WorkQueue[Request], request: Request, error: Exception) -> None:
         if isinstance(error, _PANICS):

@@ -11,7 +11,13 @@ import pytest
 
 from nodeipam.runtime.controller import Controller, Reconciler, Result, Source
 from nodeipam.runtime.delivery import Handler
-from nodeipam.runtime.errors import APIError, ConfigurationError, TerminalError, TransportError
+from nodeipam.runtime.errors import (
+    APIError,
+    ConfigurationError,
+    LeadershipLost,
+    TerminalError,
+    TransportError,
+)
 from nodeipam.runtime.metrics import Metrics
 from nodeipam.runtime.objects import ObjectMeta, PartialObject, Request, Resource
 from nodeipam.runtime.ratelimit import Backoff
@@ -229,6 +235,24 @@ class TestFailures:
         scene = _run(_Recorder(1e6), lambda scene: scene.after(2e6, A), timeout=None)
 
         assert {"success": 1} == scene.results()
+
+    def test_leadership_lost(self, caplog: pytest.LogCaptureFixture) -> None:
+        """What fails for want of leadership is told once a run, and tried again when the term has ended."""
+        reconcile = _Recorder(*(LeadershipLost("over") for _ in range(5)))
+
+        async def main(scene: _Scene) -> None:
+            await scene.after(10.0, A, B, C)
+            await scene.after(100.0, A, B)
+
+        scene = _run(reconcile, main)
+        again = [("a", 10.0), ("b", 10.0), ("a", 40.0), ("b", 40.0)]
+        assert [("a", 0.0), ("b", 0.0), ("c", 0.0), *again] == reconcile.calls
+        assert {"success": 2, "error": 5} == scene.results()
+        said = ("WARNING", "reconciles fail since leadership is lost", "a", "LeadershipLost: over")
+        assert [said, said] == [
+            (r.levelname, r.getMessage(), r.key, r.error)  # type: ignore[attr-defined]
+            for r in caplog.records
+        ]
 
     def test_stray_cancel(self) -> None:
         """A CancelledError that wasn't meant for the worker is a failure, and doesn't cost us the worker."""
