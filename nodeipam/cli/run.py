@@ -88,7 +88,12 @@ async def _serve(configuration: Configuration, signals: _Signals) -> None:
             identity=manager.identity,
             election=_described(settings.election),
         )
-        await manager.run()
+        try:
+            await manager.run()
+        except asyncio.CancelledError as cancelled:
+            if cancelled.__cause__ is not None:  # told to stop, but it was no clean stop
+                raise cancelled.__cause__ from None
+            raise
 
 
 class _Freeze:

@@ -220,7 +220,7 @@ class Manager:
 
         The first cancel begins the stop: no new work, `drain` seconds for running reconciles, `deadline`
         seconds for all of it. A second cancel leaves out the drain. When all has ended, CancelledError is
-        raised.
+        raised; what failed meanwhile, if anything did, is its cause.
 
         Raises:
             ListenError: the server's address can't be bound.
@@ -242,7 +242,7 @@ class Manager:
         if cancelled is not None:
             if failure is not None:
                 log.error("failed, but was cancelled too", exc_info=failure)
-            raise cancelled
+            raise cancelled from failure
         if failure is not None:
             raise failure
 

@@ -165,6 +165,29 @@ class TestSignals:
 class TestLastLine:
     """Errors that no flag causes."""
 
+    def test_a_stop_that_fails(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What failed while the manager was being stopped is told in place of the cancel, with code 1."""
+
+        class Manager:
+            identity = "me"
+
+            def add(self, runnable: object) -> None:
+                """Take a runnable."""
+
+            async def run(self) -> None:
+                """End as a manager does that was cancelled and then failed."""
+                raise asyncio.CancelledError from ZeroDivisionError("late")
+
+        monkeypatch.setattr(running, "build", lambda *_: Manager())
+        monkeypatch.setattr(running, "configure_logging", lambda **_: None)
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+        flags = {"--leader-elect-namespace": "ns", "--apiserver": "http://127.0.0.1:1"}
+
+        assert 1 == running.run(Given(flags, {}))
+        assert "ended: an error in nodeipam: ZeroDivisionError: late" == caplog.messages[-1]
+
     @pytest.mark.parametrize(
         "error,line",
         [

@@ -102,6 +102,31 @@ class TestOrder:
             "reconcile a",
         ] == [line for line in story if not line.startswith(("PUT", "GET leases", "watch leases"))][:11]
 
+    def test_of_a_stop_that_fails(self) -> None:
+        """What fails while it is being stopped is the cause of the CancelledError: that was no clean stop."""
+
+        class Clumsy:
+            needs_leader = False
+
+            async def run(self) -> None:
+                try:
+                    await asyncio.sleep(1e6)
+                except asyncio.CancelledError:
+                    raise ZeroDivisionError from None
+
+        async def scene(stage: Stage) -> None:
+            manager = stage.manager()
+            manager.add(Clumsy())
+            task = asyncio.create_task(manager.run())
+            await manager.synced()
+            await asyncio.sleep(1.0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError) as raised:
+                await task
+            assert isinstance(raised.value.__cause__, ZeroDivisionError)
+
+        play(scene)
+
     def test_of_the_stop(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Not ready, reconciles, runnables, informers, lease, events, server: each after the other."""
         monkeypatch.setattr("nodeipam.runtime.manager.Server", FakeServer)
