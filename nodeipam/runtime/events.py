@@ -39,6 +39,8 @@ _BURST = 25
 _RATE = 1 / 300
 """One object may draw 25 Events at once, and then one in five minutes."""
 _TRIES = 6
+_LATER = frozenset({401, 429})
+"""Refusals that may not last: the next attempt has renewed credentials, or meets a server that has time."""
 _BACKOFF = Backoff(base=1.0, cap=30.0, jitter=0.5)
 _LONGEST_WAIT = 60.0
 """Seconds at most for which a server may ask us to wait (Retry-After)."""
@@ -139,7 +141,9 @@ class EventRecorder:
         failures = 0
         while (error := await self._try(series)) is not None:
             failures += 1
-            if failures == _TRIES or (isinstance(error, APIError) and error.refused and error.code != 429):
+            if failures == _TRIES or (
+                isinstance(error, APIError) and error.refused and error.code not in _LATER
+            ):
                 self._drop(series, error)
                 return
             wish = (error.retry_after or 0.0) if isinstance(error, APIError) else 0.0

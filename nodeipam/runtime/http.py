@@ -2,8 +2,8 @@
 
 Below this seam lie connections, TLS, DNS and credentials; nothing of them comes up but answers and
 a :class:`~nodeipam.runtime.errors.TransportError`. A write is sent once: neither aiohttp nor this module
-repeats it, except after a 401, which the server answers before it does anything. No redirect is followed, and
-no secret is ever part of a message or a repr.
+repeats it, since whoever sent it has checked a lease in that moment, and not for a later one. No redirect is
+followed, and no secret is ever part of a message or a repr.
 """
 
 from __future__ import annotations
@@ -95,15 +95,24 @@ class HTTPTransport:
             await self._credentials.close()
 
     async def _ask(self, call: Call) -> aiohttp.ClientResponse:
-        """Send `call`; after a 401 once more, with credentials that were fetched anew."""
+        """Send `call`; after a 401 fetch the credentials anew, and send it once more if it is a GET.
+
+        The 401 to anything else is the answer: a new attempt will have the new credentials.
+        """
         sent = await self._credentials.headers()
         response = await self._send(call, sent)
         if response.status != 401:
             return response
+        try:
+            # Of many calls refused together, the first renews and the others find the credentials changed.
+            if await self._credentials.headers() == sent:
+                await self._credentials.refresh()
+        except BaseException:
+            response.close()
+            raise
+        if call.method != "GET":
+            return response
         response.close()
-        # Of many calls refused together, the first renews the credentials and the others find them changed.
-        if await self._credentials.headers() == sent:
-            await self._credentials.refresh()
         return await self._send(call, await self._credentials.headers())
 
     async def _send(self, call: Call, identity: Mapping[str, str]) -> aiohttp.ClientResponse:

@@ -362,9 +362,9 @@ class TestCoreEvents:
 
 
 class TestTrouble:
-    @pytest.mark.parametrize("status", [429, 500, 503])
+    @pytest.mark.parametrize("status", [401, 429, 500, 503])
     def test_is_retried(self, status: int) -> None:
-        """A server that is overloaded or restarting gets the Event later, in order."""
+        """A server that is overloaded or restarting, or wants a new token, gets the Event later, in order."""
 
         async def main() -> None:
             async with desk() as it:
