@@ -65,6 +65,7 @@ class EventRecorder:
         self._wake = asyncio.Event()
         self._sending = asyncio.Lock()
         self._core = False
+        self._fell_back = False
         self._warned = False
 
     def __repr__(self) -> str:
@@ -163,6 +164,7 @@ class EventRecorder:
         tell("an event could not be sent", about=repr(series), error=str(error))
 
     async def _send(self, series: Series) -> None:
+        refusal: APIError | None = None
         if not self._core:
             try:
                 await self._write(_EVENTS, series)
@@ -170,13 +172,20 @@ class EventRecorder:
             except APIError as error:
                 if error.code not in {403, 404} or _blames_namespace(error):
                     raise
-                log.debug("events.k8s.io isn't for us: core events instead", error=str(error))
+                refusal = error
         try:
             await self._write(_CORE_EVENTS, series)
-            self._core = True
         except APIError:
             self._core = False  # neither works now; which one will first is not known
             raise
+        if refusal is not None:
+            self._fall_back(refusal)
+
+    def _fall_back(self, refusal: APIError) -> None:
+        self._core = True
+        tell = log.debug if self._fell_back else log.warning
+        self._fell_back = True
+        tell("events.k8s.io isn't for us: core events instead", error=str(refusal))
 
     async def _write(self, resource: Resource[Any], series: Series) -> None:
         series.waiting = False  # what is counted from here on needs another patch

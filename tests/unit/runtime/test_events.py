@@ -325,6 +325,24 @@ class TestCoreEvents:
 
         run_virtual(main())
 
+    def test_are_told_of_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        """That the new API isn't for us is one warning, even if it is found out again."""
+
+        async def main() -> None:
+            async with desk() as it:
+                it.fault("error_before", match=is_new_api, status=403, times=None)
+                for number in range(3):
+                    it.event(note=f"good {number}")
+                    await asyncio.sleep(1)
+                    it.fault("error_before", status=403)  # core Events too, for one: then both are tried
+                    it.event(note=f"bad {number}")
+                    await asyncio.sleep(1)
+                assert (3, 3) == (len(it.stored(CORE)), it.dropped())
+
+        run_virtual(main())
+        warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+        assert ["events.k8s.io isn't for us: core events instead", "an event could not be sent"] == warnings
+
     def test_are_counted(self) -> None:
         """The same again moves count and lastTimestamp."""
 
