@@ -178,7 +178,8 @@ class Delivery(Generic[T]):
         When cancelled, it isn't finished: `replacing` stays True, and nothing may be decided on any more.
         """
         self.replacing = True
-        if version < self.version:
+        set_back = version < self.version
+        if set_back:
             self.version = -1  # what was processed is no longer part of history
         slices = self._slices()
         for change in self.store.swap(fresh):
@@ -192,7 +193,9 @@ class Delivery(Generic[T]):
         for registration in self._registrations:
             registration.finish()
         self._wanted.set()
-        self._writes.listed()
+        if set_back:
+            self._writes.set_back()
+        self._writes.processed(version)
         self._processed()
 
     async def replay(self) -> NoReturn:

@@ -188,7 +188,8 @@ class Informer(Generic[T]):
     def expect(self, request: Request, resource_version: str) -> None:
         """Note that a write of ours to this object was answered with this resourceVersion.
 
-        The object isn't `current` from now on until the cache has processed that version, or a new list.
+        The object isn't `current` from now on until the cache has processed that version or a later one, or a
+        list that is older than the cache.
 
         Raises:
             ValueError: `resource_version` is no number.

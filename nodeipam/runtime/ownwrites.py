@@ -1,7 +1,9 @@
 """Which of our own writes the cache doesn't show yet, so that nobody decides on what we changed already.
 
-Versions of one resource are told in order, so whatever was told last settles every write up to its version.
-Invariant: a write that was expected is settled once, by its version having been processed, or by a new list.
+Versions of one resource are told in order, so whatever was told last settles every write up to its version. A
+list does so too, and settles no later write: it may have begun before that was made.
+Invariant: a write that was expected is settled once: when its version has been processed, or when the server
+was set back, so that its version is no longer part of history.
 """
 
 from __future__ import annotations
@@ -53,8 +55,8 @@ class OwnWrites:
             if self._expected.get(request) == reached:
                 self._settle(request)
 
-    def listed(self) -> None:
-        """A new list has been processed: it is the truth, whatever its version."""
+    def set_back(self) -> None:
+        """A list has been processed that is older than the cache was: nothing is to be expected any more."""
         self._order.clear()
         for request in tuple(self._expected):
             self._settle(request)

@@ -427,11 +427,14 @@ class TestWait:
 
 
 class TestOwnWrites:
-    def _current(self, *steps: Any, version: str = "5") -> list[bool]:
-        """Whether "a" is current after a write at `version`: at once, and after these steps of the watch."""
+    def _current(self, *steps: Any, version: str = "5", again: int = 4) -> list[bool]:
+        """Whether "a" is current after a write at `version`: at once, and after these steps of the watch.
+
+        The list after the watch is at version `again`.
+        """
 
         async def main() -> list[bool]:
-            script = [Listing(2, [A1]), Stream([1.0, *steps]), Listing(4, [A2])]
+            script = [Listing(2, [A1]), Stream([1.0, *steps]), Listing(again, [A2])]
             informer = informer_of(ScriptedClient([*script]))
             async with running(informer):
                 await informer.wait_synced()
@@ -459,8 +462,13 @@ class TestOwnWrites:
         assert [False, True] == self._current(bookmark(5), HANG)
 
     def test_new_list(self) -> None:
-        """A new list makes everything current, even one of an earlier version."""
-        assert [False, True] == self._current(error(410))
+        """A new list makes current what it can show, not what was written after it had begun."""
+        assert [False, True] == self._current(error(410), version="4")
+        assert [False, False] == self._current(error(410), version="5")
+
+    def test_server_set_back(self) -> None:
+        """A list that is older than the cache makes everything current: the write was lost with the rest."""
+        assert [False, True] == self._current(bookmark(4), error(410), again=3)
 
     def test_seen_already(self) -> None:
         """A write whose event came before its answer is current at once."""

@@ -26,15 +26,17 @@ class TestOwnWrites:
         writes.processed(9)
         assert (True, False) == (early, A in writes)
 
-    def test_list_settles_all(self) -> None:
-        """A new list settles everything, even at a lower version."""
+    def test_set_back(self) -> None:
+        """A server that was set back settles everything; then its own, lower versions count."""
         writes = OwnWrites()
         writes.expect(A, 5)
         writes.expect(B, 6)
-        writes.listed()
+        writes.set_back()
+        settled = len(writes)
         writes.expect(A, 3)
+        expected = len(writes)
         writes.processed(3)
-        assert 0 == len(writes)
+        assert (0, 1, 0) == (settled, expected, len(writes))
 
     def test_notify(self) -> None:
         """Who asked is told once, when the write is seen; at once, when there is none."""
@@ -54,7 +56,7 @@ class TestOwnWrites:
         writes = OwnWrites()
         writes.expect(A, 5)
         writes.notify(A, lambda: states.append(A in writes))
-        writes.listed()
+        writes.set_back()
         assert [False] == states
 
     def test_nothing_is_left(self) -> None:
