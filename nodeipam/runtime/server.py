@@ -206,7 +206,7 @@ def _advice(error: OSError, port: int) -> str:
             return f"port {port} is in use; stop the program that uses it, or choose another port"
         case errno.EACCES | errno.EPERM:
             return f"port {port} is not permitted; choose one from 1024 on, or grant CAP_NET_BIND_SERVICE"
-        case errno.EADDRNOTAVAIL:
+        case errno.EADDRNOTAVAIL | None:  # from Python 3.13 on asyncio says it without the number
             return "this machine has no such address; use one of its own, or leave it out for all of them"
         case _:
             return str(error)
