@@ -41,7 +41,7 @@ class TestWaitingNodes:
         replicas.start("a", LOCK)
         for name in ("n1", "n2", "n3", "n4"):
             await kube.create_node(name)
-            assert "there is no ClusterCIDR" == await wait_event(kube, name, "CIDRNotAvailable")
+            assert "there is no ClusterCIDR: create one" == await wait_event(kube, name, "CIDRNotAvailable")
         await kube.create_cluster_cidr("two", ipv4="10.1.0.0/27", host_bits=4)
         await observer.wait_assigned("n1", "n2", within=AT_ONCE)
         await kube.delete(f"{NODES}/n2")
@@ -61,7 +61,7 @@ class TestWaitingNodes:
         replicas.start("a", LOCK)
         names = [f"n{number}" for number in range(40)]
         await asyncio.gather(*(kube.create_node(name) for name in names))
-        await self._all_told(kube, names, "there is no ClusterCIDR")
+        await self._all_told(kube, names, "there is no ClusterCIDR: create one")
         await kube.create_cluster_cidr("dual", ipv4="10.1.0.0/20", ipv6="fd00::/117")
         await observer.wait_for(lambda seen: 8 == _families(seen)[2], what="8 Nodes with ranges")
         left = [name for name in names if not observer.cidrs(name)]
@@ -162,7 +162,7 @@ class TestDeletedPools:
         await kube.patch(f"{CLUSTER_CIDRS}/pool", {"metadata": {"finalizers": None}})
         await wait_gone(kube, "pool")
         await kube.create_node("n2")
-        assert "there is no ClusterCIDR" == await wait_event(kube, "n2", "CIDRNotAvailable")
+        assert "there is no ClusterCIDR: create one" == await wait_event(kube, "n2", "CIDRNotAvailable")
         await kube.create_cluster_cidr("pool", ipv4="10.2.0.0/16")
         await observer.wait_assigned("n2", within=AT_ONCE)
         assert ["10.2.0.0/24"] == observer.cidrs("n2")
@@ -203,7 +203,7 @@ class TestWhatPeopleSee:
         await kube.create_cluster_cidr("small", ipv4="10.1.0.0/28", host_bits=4)
         await observer.wait_assigned("n1")
         await kube.create_node("n2")
-        full = "no free block for this Node: small (10.1.0.0/28) is full"
+        full = "no free block: small (10.1.0.0/28) is full; add a ClusterCIDR that matches this Node"
         assert full == await wait_event(kube, "n2", "CIDRNotAvailable")
         for number in range(3):
             await kube.patch(f"{NODES}/n2", {"metadata": {"labels": {"look": str(number)}}})
@@ -214,7 +214,7 @@ class TestWhatPeopleSee:
         assert ["LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"] == rows[0]
         assert sorted(
             [
-                ["Warning", "CIDRNotAvailable", "node/n1", "there is no ClusterCIDR"],
+                ["Warning", "CIDRNotAvailable", "node/n1", "there is no ClusterCIDR: create one"],
                 ["Warning", "CIDRNotAvailable", "node/n2", full],
                 ["Warning", "CIDRNotAvailable", "node/n3", full],
             ]

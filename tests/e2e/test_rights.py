@@ -127,13 +127,14 @@ class TestReference:
             for replica in (first, second):
                 assert 1 == replica.log.count("no conditions")
             assert [0, 1] == [replica.log.count("polling instead") for replica in (first, second)]
+            forbidden = asked(audit, allowed=False)
+            status = ("networking.x-k8s.io", "clustercidrs/status", "patch")
             assert [
                 ("coordination.k8s.io", "leases", "watch"),
                 ("events.k8s.io", "events", "create"),
                 ("events.k8s.io", "events", "create"),
-                ("networking.x-k8s.io", "clustercidrs/status", "patch"),
-                ("networking.x-k8s.io", "clustercidrs/status", "patch"),
-            ] == sorted(asked(audit, allowed=False))
+            ] == sorted(request for request in forbidden if request != status)
+            assert forbidden.count(status) in range(1, 5)  # of each replica two at most are under way at once
 
     async def test_its_definition_under_our_rights(
         self, kube: Kube, observer: Observer, replicas: Replicas
