@@ -26,3 +26,11 @@ def test_never_long() -> None:
     """However large a value is, it takes no more than part of a line."""
     assert 64 == len(quote("x" * 1_000_000))
     assert quote("x" * 1_000_000).endswith("x…")
+
+
+def test_no_more_work_than_it_shows() -> None:
+    """What is too deep or too odd for JSON is no obstacle where it isn't shown."""
+    deep: object = object()
+    for _ in range(100_000):
+        deep = [deep]
+    assert "[" * 63 + "…" == quote(deep)
