@@ -105,13 +105,15 @@ class PoolSpec(msgspec.Struct, frozen=True, gc=False):
 
 
 class InvalidClusterCIDR(ValueError):
-    """Raised by `validate` for a ClusterCIDR that can't be served; `reasons` has every fault it found.
+    """Raised by `validate` for a ClusterCIDR that can't be served; `reasons` has the faults it found.
 
-    The text is fit for a condition's message: it has the first reasons and the number of the others.
+    The text is fit for a condition's message: it has the first reasons and the number of the others. There
+    may be more than these: one fault can hide others, and of very many the first are enough.
     """
 
     def __init__(self, reasons: Sequence[str]) -> None:
-        shown = [*reasons[:_SHOWN], *([f"and {len(reasons) - _SHOWN} more"] if len(reasons) > _SHOWN else [])]
+        others = len(reasons) - _SHOWN
+        shown = [*reasons[:_SHOWN], *([f"and at least {others} more"] if others > 0 else [])]
         super().__init__("; ".join(shown))
         self.reasons = tuple(reasons)
 

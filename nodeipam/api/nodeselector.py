@@ -4,13 +4,15 @@ Terms are ORed; the requirements of a term (matchExpressions on labels, matchFie
 ANDed; a term without requirements matches nothing. The one addition: no terms at all match every Node.
 The rules are those of `k8s.io/component-helpers/scheduling/corev1/nodeaffinity` and of the validation of
 core/v1 NodeSelector. A selector that breaks them is refused as a whole: what it was meant to say isn't known.
+So is one that is too large: whatever is stored, compiling it takes no longer than some 25 ms.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -22,6 +24,13 @@ __all__ = ["NAME_FIELD", "InvalidSelector", "Operator", "Requirement", "Selector
 NAME_FIELD = "metadata.name"
 """The only field that matchFields can ask for."""
 
+MOST_TERMS = 1_000
+MOST_REQUIREMENTS = 2_000
+MOST_VALUES = 10_000
+"""How large a selector may be, each number counted in all of it."""
+
+_FAULTS = 50
+"""Reasons after which no more faults are looked for."""
 _INT64 = range(-(1 << 63), 1 << 63)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,64}")  # a label has 63 characters at most
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
@@ -44,7 +53,10 @@ _ALTERNATIVES = "In, NotIn, Exists, DoesNotExist, Gt or Lt"
 
 
 class InvalidSelector(ValueError):
-    """Raised by `compile_selector` for a selector that breaks the rules; `reasons` has every fault in it."""
+    """Raised by `compile_selector` for a selector that breaks the rules; `reasons` has the faults in it.
+
+    When there are very many, it has the first ones.
+    """
 
     def __init__(self, reasons: Sequence[str]) -> None:
         super().__init__("; ".join(reasons))
@@ -143,13 +155,33 @@ def compile_selector(raw: Any) -> Selector:
         InvalidSelector: it breaks the rules. Each reason names the field below the selector, such as
             `nodeSelectorTerms[0].matchExpressions[1].operator`, its value, and what would be right.
     """
-    reasons: list[str] = []
-    terms = _compile(raw, reasons)
+    reasons: list[str] = _excess(raw)
+    terms = () if reasons else _compile(raw, reasons)
     if reasons:
         raise InvalidSelector(reasons)
     requirements = [requirement for term in terms for requirement in term.requirements]
     requirements.sort(key=lambda requirement: requirement.key)
     return Selector(terms, ",".join(map(str, requirements)))
+
+
+def _excess(raw: Any) -> list[str]:
+    """The reason why the selector is too large, if it is. What isn't shaped like a selector has no size."""
+    terms = _entries(raw, "nodeSelectorTerms")
+    if len(terms) > MOST_TERMS:
+        return [f"nodeSelectorTerms: {len(terms)} terms are too many; use {MOST_TERMS} at most"]
+    lists = [_entries(term, key) for term in terms for key in ("matchExpressions", "matchFields")]
+    count = sum(map(len, lists))
+    if count > MOST_REQUIREMENTS:
+        return [f"nodeSelectorTerms: {count} requirements are too many; use {MOST_REQUIREMENTS} at most"]
+    values = sum(len(_entries(requirement, "values")) for found in lists for requirement in found)
+    if values > MOST_VALUES:
+        return [f"nodeSelectorTerms: {values} values are too many; use {MOST_VALUES} at most"]
+    return []
+
+
+def _entries(parent: Any, key: str) -> list[Any]:
+    found = parent.get(key) if isinstance(parent, dict) else None
+    return found if isinstance(found, list) else []
 
 
 def _compile(raw: Any, reasons: list[str]) -> tuple[Term, ...]:
@@ -186,17 +218,20 @@ def _expression(at: str, entry: Any, reasons: list[str]) -> Requirement | None:
     wrong = _count_fault(operator, len(values))
     if wrong:
         reasons.append(f"{at}.values: {quote(list(values))}: {wrong}")
+    reasons += islice(_value_faults(at, operator, values), _FAULTS)
+    return Requirement(key, operator, values)
+
+
+def _value_faults(at: str, operator: Operator, values: Sequence[str]) -> Iterator[str]:
+    """What is wrong with the values of a requirement on a label."""
     for value in values:
         if value and not _NAME.fullmatch(value):
-            reasons.append(
+            yield (
                 f"{at}.values: {quote(value)} is no label value: at most 63 letters, digits, '-', '_', '.', "
                 "of which the first and the last are letters or digits"
             )
         elif operator in {Operator.GT, Operator.LT} and _int64(value) is None:
-            reasons.append(
-                f"{at}.values: {quote(value)} is no 64-bit integer, which {operator} compares with"
-            )
-    return Requirement(key, operator, values)
+            yield f"{at}.values: {quote(value)} is no 64-bit integer, which {operator} compares with"
 
 
 def _field(at: str, entry: Any, reasons: list[str]) -> Requirement | None:
@@ -213,11 +248,8 @@ def _field(at: str, entry: Any, reasons: list[str]) -> Requirement | None:
         reasons.append(f"{at}.operator: {quote(operator)} can't be used on a field; use In or NotIn")
     elif len(values) != 1:
         reasons.append(f"{at}.values: {quote(list(values))}: on a field {operator} takes exactly one value")
-    reasons += [
-        f"{at}.values: {quote(value)} can be no Node's name"
-        for value in values
-        if len(value) > 253 or not _SUBDOMAIN.fullmatch(value)
-    ]
+    odd = (value for value in values if len(value) > 253 or not _SUBDOMAIN.fullmatch(value))
+    reasons += [f"{at}.values: {quote(value)} can be no Node's name" for value in islice(odd, _FAULTS)]
     return Requirement(key, operator, values, field=True)
 
 
@@ -235,23 +267,29 @@ def _parts(at: str, entry: Any, reasons: list[str]) -> tuple[str, Operator, tupl
     if not isinstance(operator, str) or operator not in _OPERATORS:
         reasons.append(f"{at}.operator: {quote(operator)} is no operator; use {_ALTERNATIVES}")
     values = [value for _, value in _items(entry, "values", f"{at}.values", reasons)]
+    odd = (value for value in values if not isinstance(value, str))
     reasons += [
         f"{at}.values: {quote(value)} is not a string; write it in quotation marks"
-        for value in values
-        if not isinstance(value, str)
+        for value in islice(odd, _FAULTS)
     ]
     return None if len(reasons) > faults else (str(key), Operator(str(operator)), tuple(values))
 
 
-def _items(parent: dict[str, Any], key: str, path: str, reasons: list[str]) -> list[tuple[str, Any]]:
-    """The entries of the list `parent[key]`, each with its path; of anything else none, and a reason."""
+def _items(parent: dict[str, Any], key: str, path: str, reasons: list[str]) -> Iterator[tuple[str, Any]]:
+    """The entries of the list `parent[key]`, each with its path, until there are enough reasons.
+
+    Of anything else none, and a reason.
+    """
     found = parent.get(key)
     if found is None:
-        return []
+        return
     if not isinstance(found, list):
         reasons.append(f"{path}: {quote(found)} is not a list")
-        return []
-    return [(f"{path}[{number}]", entry) for number, entry in enumerate(found)]
+        return
+    for number, entry in enumerate(found):
+        if len(reasons) >= _FAULTS:
+            return
+        yield f"{path}[{number}]", entry
 
 
 def _count_fault(operator: Operator, count: int) -> str:

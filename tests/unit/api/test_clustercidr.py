@@ -271,16 +271,16 @@ class TestWhatIsNot:
         ) == found[3]
 
     def test_the_text_fits_a_condition(self) -> None:
-        """Ten thousand faults make a message of the first few and the number of the others."""
-        bad = [{"matchExpressions": [{"key": "a", "operator": "x" * 1000}]}] * 10_000
+        """A thousand faults make a message of the first few, and a number of others."""
+        bad = [{"matchExpressions": [{"key": "a", "operator": "x" * 1000}]}] * 1_000
         with pytest.raises(InvalidClusterCIDR) as refused:
             validate(
                 stored(
                     {"perNodeHostBits": 8, "ipv4": "10.0.0.0/16", "nodeSelector": {"nodeSelectorTerms": bad}}
                 )
             )
-        assert 10_000 == len(refused.value.reasons)
-        assert str(refused.value).endswith("; and 9992 more")
+        assert 50 == len(refused.value.reasons)
+        assert str(refused.value).endswith("; and at least 42 more")
         assert len(str(refused.value)) < 4_096
 
 

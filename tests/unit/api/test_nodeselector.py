@@ -19,12 +19,12 @@ def terms(*found: dict[str, Any] | None) -> Selector:
     return compile_selector({"nodeSelectorTerms": list(found)})
 
 
-def expressions(*found: dict[str, Any]) -> dict[str, Any]:
+def expressions(*found: Any) -> dict[str, Any]:
     """A term of requirements on labels."""
     return {"matchExpressions": list(found)}
 
 
-def fields(*found: dict[str, Any]) -> dict[str, Any]:
+def fields(*found: Any) -> dict[str, Any]:
     """A term of requirements on the Node's name."""
     return {"matchFields": list(found)}
 
@@ -266,3 +266,45 @@ class TestWhatIsRefused:
             "nodeSelectorTerms[1].matchFields[0].key",
             "nodeSelectorTerms[1].matchFields[0].operator",
         ] == [reason.partition(":")[0] for reason in refused.value.reasons]
+
+
+class TestTooLarge:
+    @pytest.mark.parametrize(
+        "found,reason",
+        [
+            ([{}] * 1_001, "1001 terms are too many; use 1000 at most"),
+            (
+                [expressions(*[need("a", "Exists")] * 1_000), fields(*[None] * 1_001)],
+                "2001 requirements are too many; use 2000 at most",
+            ),
+            ([expressions(need("a", "In", *["b"] * 10_001))], "10001 values are too many; use 10000 at most"),
+        ],
+    )
+    def test_is_refused(self, found: list[Any], reason: str) -> None:
+        """A selector that would block the process is refused, and no other fault looked for."""
+        with pytest.raises(InvalidSelector) as refused:
+            terms(*found)
+        assert (f"nodeSelectorTerms: {reason}",) == refused.value.reasons
+
+    def test_the_largest(self) -> None:
+        """As many of each as there may be are compiled."""
+        requirement = need("zone", "In", *"abcde")
+        found = terms(*[expressions(requirement, requirement)] * 1_000)
+        assert (1_000, 2) == (len(found.terms), found.match("n", LABELS))
+
+    @pytest.mark.parametrize(
+        "found",
+        [
+            [7] * 1_000,
+            [expressions(*[7] * 2_000)],
+            [expressions(need("a", "In", *["-"] * 10_000))],
+            [fields(need("metadata.name", "In", *["-"] * 10_000))],
+            [expressions({"key": "a", "operator": "In", "values": [7] * 10_000})],
+        ],
+        ids=["terms", "requirements", "label values", "names", "no strings"],
+    )
+    def test_number_of_reasons(self, found: list[Any]) -> None:
+        """Of thousands of faults some dozens are named."""
+        with pytest.raises(InvalidSelector) as refused:
+            terms(*found)
+        assert 50 <= len(refused.value.reasons) <= 51
