@@ -47,6 +47,8 @@ class Candidate:
         duration: float,
         retry_period: float,
     ) -> None:
+        self.problem: str | None = None
+        """Why the lock couldn't be read or written when that was last tried; None when it could."""
         self._lock = lock
         self._clock = clock
         self._rng = rng
@@ -65,7 +67,7 @@ class Candidate:
         """
         while True:
             try:
-                lease = await self._attempt()
+                lease = await self._note_problem()
                 if lease is None:
                     await self._wait()
                 self._trouble = ""
@@ -75,6 +77,15 @@ class Candidate:
                 continue
             if lease is not None:
                 return lease
+
+    async def _note_problem(self) -> Lease | None:
+        try:
+            lease = await self._attempt()
+        except (KubeError, TimeoutError) as error:
+            self.problem = f"{self._lock}: {_say(error)}"
+            raise
+        self.problem = None
+        return lease
 
     async def _attempt(self) -> Lease | None:
         raw = await self._lock.read()
@@ -166,7 +177,7 @@ class Candidate:
             log.warning("can't watch the lock: polling instead", lock=str(self._lock), error=str(error))
 
     def _report(self, error: Exception) -> None:
-        text = str(error) or type(error).__name__
+        text = _say(error)
         tell = log.debug if text == self._trouble else log.warning
         self._trouble = text
         tell("can't campaign for the lock", lock=str(self._lock), error=text, us=self._lock.identity)
@@ -176,6 +187,10 @@ class Candidate:
         pause = self._retry_period * (1 + _JITTER * self._rng.random())
         left = self._lock.left()
         return max(min(pause, left), _TICK) if left > 0 else pause
+
+
+def _say(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _retry_after(error: Exception) -> float:

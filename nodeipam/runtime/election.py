@@ -173,6 +173,14 @@ class Elector:
         """Identity of the lock's holder as far as it is known; empty when there is none."""
         return self._lock.holder
 
+    @property
+    def problem(self) -> str | None:
+        """Why the campaign can't read or write the lock now; None when it can, or while we lead.
+
+        A readiness check should complain about it.
+        """
+        return self._candidate.problem
+
     def health(self) -> str | None:
         """What a liveness check should complain about, or None: guarded work that long outlives its lease.
 

@@ -349,16 +349,51 @@ class TestTrouble:
         async def main() -> None:
             hall, work = Hall(), Work()
             fault = hall.fault("error_before", lambda _: True, status=status, times=None)
-            async with running(hall.elector("a"), work):
+            elector = hall.elector("a")
+            assert elector.problem is None
+            async with running(elector, work):
                 await asyncio.sleep(30)
                 assert 12 <= fault.met <= 16
+                assert f"leases.coordination.k8s.io default/x: {status} " in str(elector.problem)
                 hall.server.faults.clear()
                 await until(lambda: work.terms)
                 assert 32.5 >= work.began[0]
+                assert elector.problem is None
 
         run_virtual(main())
         warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
         assert 1 == len(warnings)
+
+    def test_is_over_when_the_lock_can_be_read(self) -> None:
+        """A standby that can read the lock again has no problem, though somebody else holds it."""
+
+        async def main() -> None:
+            hall = Hall()
+            hall.put("rival")
+            hall.fault("hang", lambda _: True)
+            elector = hall.elector("a")
+            async with running(elector, Work()):
+                await asyncio.sleep(6)
+                assert "leases.coordination.k8s.io default/x: TimeoutError" == elector.problem
+                await asyncio.sleep(3)
+                assert elector.problem is None
+
+        run_virtual(main())
+
+    def test_watching_is_none(self) -> None:
+        """A watch that fails keeps nobody from campaigning."""
+
+        async def main() -> None:
+            hall = Hall()
+            hall.put("rival")
+            fault = hall.fault("error_before", is_watch, status=500, times=None)
+            elector = hall.elector("a")
+            async with running(elector, Work()):
+                await until(lambda: fault.met)
+                await asyncio.sleep(0.5)
+                assert elector.problem is None
+
+        run_virtual(main())
 
     def test_waits_as_long_as_the_server_asks_within_reason(self) -> None:
         """Retry-After is honoured, up to one lease duration."""
