@@ -13,7 +13,18 @@ _ITEMS = 32
 
 
 class Slices:
-    """Says when to let others run.
+    """Says when it is time to let others run: for a loop over so many objects that it would hold them up.
+
+    ::
+
+        slices = Slices(client.clock)
+        for node in informer.store.list():
+            look_at(node)
+            if slices.spent():
+                await slices.rest()
+
+    What the loop goes over may change while it rests: go over a copy. One Slices serves one task, or several
+    that take turns.
 
     Args:
         clock: measures the work.
