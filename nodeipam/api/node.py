@@ -78,14 +78,6 @@ class Node(msgspec.Struct, frozen=True, gc=False):
         pairs = zip(self.label_keys, self.label_values, strict=True)
         return {key: next(own) if value is None else value for key, value in pairs}
 
-    def label(self, key: str) -> str | None:
-        """The value of one label, None if the Node doesn't have it."""
-        if key not in self.label_keys:
-            return None
-        at = self.label_keys.index(key)
-        value = self.label_values[at]
-        return self.own_values[self.label_values[:at].count(None)] if value is None else value
-
     def same_labels(self, other: Node) -> bool:
         """Whether both have the same labels, which is quickly told where they do."""
         return (

@@ -10,6 +10,6 @@ from __future__ import annotations
 from .index import PrefixIndex
 from .pool import Choice, Full, Pool
 from .prefix import Prefix
-from .selection import blocks, order, users, uses
+from .selection import order, uses
 
-__all__ = ["Choice", "Full", "Pool", "Prefix", "PrefixIndex", "blocks", "order", "users", "uses"]
+__all__ = ["Choice", "Full", "Pool", "Prefix", "PrefixIndex", "order", "uses"]

@@ -6,16 +6,12 @@ and never whether a pool is in use.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
 
-from .index import PrefixIndex
 from .pool import Pool
 from .prefix import Prefix
 
-__all__ = ["blocks", "order", "users", "uses"]
-
-OwnerT = TypeVar("OwnerT", bound=Hashable)
+__all__ = ["order", "uses"]
 
 
 def order(candidates: Iterable[tuple[Pool, int]]) -> list[Pool]:
@@ -38,24 +34,3 @@ def uses(pool: Pool, holdings: Sequence[Prefix]) -> bool:
         any(block.length == length and inside.contains(block) for block in holdings)
         for inside, length in zip(pool.ranges, pool.lengths, strict=True)
     )
-
-
-def blocks(pool: Pool, indexes: Mapping[int, PrefixIndex[OwnerT]]) -> Iterator[tuple[Prefix, OwnerT]]:
-    """Every holding of the pool's block size inside its ranges, an entry for each owner.
-
-    IPv4 comes first, then it goes by address. The indexes must not change before the iteration ends.
-    """
-    for inside, length in zip(pool.ranges, pool.lengths, strict=True):
-        yield from indexes[inside.family].blocks(inside, length)
-
-
-def users(pool: Pool, indexes: Mapping[int, PrefixIndex[OwnerT]]) -> list[OwnerT]:
-    """The owners that use the pool, each once, ordered by their lowest block in its first range.
-
-    Costs as much as there are holdings in its ranges: for a pool that appears or goes, not for each Node.
-    """
-    first, *others = (
-        dict.fromkeys(owner for _, owner in indexes[inside.family].blocks(inside, length))
-        for inside, length in zip(pool.ranges, pool.lengths, strict=True)
-    )
-    return [owner for owner in first if all(owner in other for other in others)]

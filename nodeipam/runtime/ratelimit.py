@@ -94,11 +94,6 @@ class TokenBucket:
         self._tokens -= 1.0
         return True
 
-    def full(self, now: float) -> bool:
-        """Whether no token is missing: then the bucket remembers nothing and may be dropped."""
-        self._refill(now)
-        return self._tokens >= self._burst
-
     def _refill(self, now: float) -> None:
         if now > self._last:
             self._tokens = min(self._burst, self._tokens + (now - self._last) * self._rate)

@@ -120,8 +120,6 @@ class TestLabels:
         transform = NodeTransform(texts=room, tuples=room, varied=room)
         nodes = [read(transform=transform, labels=labels) for labels in several]
         assert several == [node.labels for node in nodes]
-        for labels, node in zip(several, nodes, strict=True):
-            assert [labels.get(key) for key in "abcdefg"] == [node.label(key) for key in "abcdefg"]
 
     def test_are_shared(self) -> None:
         """Nodes that differ in their hostname label only share the tuples of their labels."""

@@ -4,7 +4,7 @@ from itertools import permutations
 
 import pytest
 
-from nodeipam.ipam import Pool, Prefix, PrefixIndex, blocks, order, users, uses
+from nodeipam.ipam import Pool, Prefix, order, uses
 
 from .universe import v4, v6
 
@@ -114,38 +114,3 @@ class TestUses:
     def test_one_family(self) -> None:
         """A pool of one family doesn't mind what else the Node has."""
         assert uses(pool("p", NET), [v6("fd00::/64"), v4("10.0.255.0/24")])
-
-
-class TestFromTheIndexes:
-    def held(self) -> dict[int, PrefixIndex[str]]:
-        """Holdings of all kinds, some of them the pool's."""
-        made: dict[int, PrefixIndex[str]] = {4: PrefixIndex(4), 6: PrefixIndex(6)}
-        for owner, *prefixes in (
-            ("late", v4("10.0.9.0/24"), v6("fd00::/120")),
-            ("early", v4("10.0.1.0/24"), v6("fd00::900/120")),
-            ("foreign first", v4("10.1.1.0/24"), v6("fd00::800/120")),
-            ("other size", v4("10.0.2.0/25"), v6("fd00::700/120")),
-            ("around", v4("10.0.0.0/8")),
-            ("duplicate", v4("10.0.1.0/24"), v6("fd00::900/120")),
-        ):
-            for prefix in prefixes:
-                made[prefix.family].add(prefix, owner)
-        return made
-
-    def test_blocks(self) -> None:
-        """Only holdings of the block size and inside the range are a pool's blocks, one for each owner."""
-        assert [
-            (v4("10.0.1.0/24"), "early"),
-            (v4("10.0.1.0/24"), "duplicate"),
-            (v4("10.0.9.0/24"), "late"),
-        ] == list(blocks(pool("p", NET), self.held()))
-
-    def test_users(self) -> None:
-        """The users of a pool are the owners with a block in each of its families, by their first block."""
-        assert ["early", "duplicate", "late"] == users(pool("dual", NET, v6("fd00::/64")), self.held())
-
-    def test_users_of_one_family(self) -> None:
-        """For a pool of one family a block in that family is enough."""
-        assert ["late", "other size", "foreign first", "early", "duplicate"] == users(
-            pool("v6", v6("fd00::/64")), self.held()
-        )

@@ -102,14 +102,6 @@ class TestTokenBucket:
 
         assert [True, False, False] == [bucket.try_take(now) for now in (10.0, 5.0, 10.0)]
 
-    def test_full_again(self) -> None:
-        """A bucket is full before its first token was taken, and again when all have come back."""
-        bucket = TokenBucket(rate=1.0, burst=2)
-        assert bucket.full(0.0)
-        bucket.try_take(0.0)
-
-        assert [False, True] == [bucket.full(0.9), bucket.full(1.0)]
-
     @given(st.lists(st.floats(0.0, 5.0), max_size=50), st.floats(0.1, 10.0), st.integers(1, 5))
     def test_never_more_than_rate_and_burst(self, gaps: list[float], rate: float, burst: int) -> None:
         """In no stretch of time more tokens are given than the burst and the rate allow."""
