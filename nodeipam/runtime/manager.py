@@ -114,6 +114,7 @@ class Manager:
         self.liveness.add("event-loop", self._check_loop)
         self.liveness.add("leader-election", self._check_election)
         self.readiness.add("running", self._check_running)
+        self.readiness.add("leader-election", self._check_lock)
 
     def __repr__(self) -> str:
         state = (
@@ -397,6 +398,11 @@ class Manager:
 
     def _check_election(self) -> None:
         problem = self.elector.health() if self.elector is not None else None
+        if problem is not None:
+            raise HealthError(problem)
+
+    def _check_lock(self) -> None:
+        problem = self.elector.problem if self.elector is not None else None
         if problem is not None:
             raise HealthError(problem)
 

@@ -419,6 +419,7 @@ class TestProbesAndMetrics:
             "[+]fence ok",
             "[+]informer-clustercidrs.networking.x-k8s.io ok",
             "[+]informer-nodes ok",
+            "[+]leader-election ok",
             "[+]running ok",
             "healthz check passed",
         ] == (await replica.get("/readyz?verbose")).splitlines()

@@ -732,6 +732,25 @@ class TestHealth:
 
         play(scene)
 
+    def test_of_a_lock_that_is_refused(self) -> None:
+        """Readiness says why this process can't campaign; liveness doesn't mind."""
+
+        async def scene(stage: Stage) -> None:
+            stage.fault("error_before", lambda call: "leases" in call.path, status=403, times=None)
+            manager = stage.manager()
+            task = asyncio.create_task(manager.run())
+            await asyncio.sleep(5.0)
+            report = await manager.readiness.report_one("leader-election")
+            assert report
+            assert "403" in report.text
+            assert "ok" == (await manager.liveness.report()).text
+            stage.server.faults.clear()
+            await until(lambda: manager.leading, seconds=30.0)
+            assert (await manager.readiness.report()).healthy
+            await stopped(task)
+
+        play(scene)
+
     def test_of_an_informer_that_is_refused(self) -> None:
         """Readiness says why an informer can't list; liveness doesn't mind."""
 
@@ -767,18 +786,21 @@ class TestHealth:
         """A standby is ready, and alive."""
 
         async def scene(stage: Stage) -> None:
-            stage.fault("error_before", is_lease, times=None)
-            manager = stage.manager()
+            leader = asyncio.create_task(stage.manager("leader").run())
+            await asyncio.sleep(1.0)
+            manager = stage.manager("standby")
             manager.informer(WIDGETS)
             task = asyncio.create_task(manager.run())
             await manager.synced()
             await asyncio.sleep(100.0)
+            assert not manager.leading
             assert "ok" == (await manager.readiness.report()).text
             assert (
                 "[+]event-loop ok\n[+]leader-election ok\nhealthz check passed\n"
                 == (await manager.liveness.report(verbose=True)).text
             )
             await stopped(task)
+            await stopped(leader)
 
         play(scene)
 
