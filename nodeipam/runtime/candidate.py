@@ -48,7 +48,9 @@ class Candidate:
         retry_period: float,
     ) -> None:
         self.problem: str | None = None
-        """Why the lock couldn't be read or written when that was last tried; None when it could."""
+        """Why the server refused us the lock when that was last tried: a right or the kind is missing, say.
+        None when it didn't; an outage is nothing that is wrong with us.
+        """
         self._lock = lock
         self._clock = clock
         self._rng = rng
@@ -81,8 +83,9 @@ class Candidate:
     async def _note_problem(self) -> Lease | None:
         try:
             lease = await self._attempt()
-        except (KubeError, TimeoutError) as error:
-            self.problem = f"{self._lock}: {_say(error)}"
+        except APIError as error:
+            if error.refused and error.code not in {409, 429}:
+                self.problem = f"{self._lock}: {_say(error)}"
             raise
         self.problem = None
         return lease

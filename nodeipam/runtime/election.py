@@ -175,7 +175,7 @@ class Elector:
 
     @property
     def problem(self) -> str | None:
-        """Why the campaign can't read or write the lock now; None when it can, or while we lead.
+        """Why the server refuses us the lock; None when it doesn't, or while we lead.
 
         A readiness check should complain about it.
         """
