@@ -134,18 +134,23 @@ class Watch:
             return self._lines.popleft()[1]
         if self._ended or now >= self._deadline:
             return b""
-        if self.terms.bookmarks and now >= self._next_bookmark:
+        if self._may_bookmark and now >= self._next_bookmark:
             self._next_bookmark = self._bookmark_time()
-            version = self._version if self._lines else max(self._version, self._current())
+            version = max(self._version, self._current())
             return _event("BOOKMARK", self.terms.bookmark(version, False))
         return None
+
+    @property
+    def _may_bookmark(self) -> bool:
+        """Never before an event that is still to come: whoever went on from the bookmark would miss it."""
+        return self.terms.bookmarks and not self._lines
 
     async def _sleep(self, give_up: float | None) -> None:
         """Until something may be due."""
         times = [] if give_up is None else [give_up]
         if not self.stalled:
             times.append(self._deadline)
-            if self.terms.bookmarks:
+            if self._may_bookmark:
                 times.append(self._next_bookmark)
             if self._lines:
                 times.append(self._lines[0][0])

@@ -174,6 +174,17 @@ class TestWatching:
 
         assert [([("ADDED", "a")], 3.0), ([("ADDED", "b")], 4.0)] == play(scene)
 
+    def test_a_bookmark_overtakes_no_event(self) -> None:
+        """As long as an event is late no bookmark comes: whoever went on from it would miss the event."""
+
+        async def scene(server: APIServer, me: Session) -> Any:
+            server.bookmark_interval, server.watch_lag = 1.0, 3.5
+            async with me.watch(NODES, resourceVersion="1") as answer:
+                server.put(node("a"))
+                return [(await event(answer))[0] for _ in range(2)]
+
+        assert ["ADDED", "BOOKMARK"] == play(scene)
+
     def test_ended_and_broken(self) -> None:
         """A closed watch ends after what was due; one that is broken off raises at once."""
 
