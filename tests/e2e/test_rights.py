@@ -76,7 +76,7 @@ class TestLeastRights:
         await kube.delete(f"{NODES}/early")
         await observer.wait_assigned("waiting", within=15.0)
         async with asyncio.timeout(10.0):  # the new leader compares the default ClusterCIDR with its flags
-            while ("networking.x-k8s.io", "clustercidrs", "get") not in asked(audit, allowed=True):
+            while ("networking.x-k8s.io", "clustercidrs", "get") not in asked(audit, allowed=True):  # noqa: ASYNC110 - a file is polled
                 await asyncio.sleep(0.05)
         assert 0 == second.stop()
         assert [] == asked(audit, allowed=False)
