@@ -235,7 +235,7 @@ class NodeReconciler:
         if not error.refused:
             raise error
         body.take_back()
-        if error.code == 404 or error.blames("metadata.uid"):
+        if error.gone:
             self.ledger.release(reservation)
             return None
         if error.code == 409 or error.blames("spec.podCIDRs"):
@@ -260,7 +260,7 @@ class NodeReconciler:
         try:
             fresh = self.transform(await self.client.get(NODES, request))
         except APIError as error:
-            if not error.refused or error.code != 404:
+            if not error.gone:
                 raise
             self.ledger.release(reservation)
             return None

@@ -127,7 +127,7 @@ class PoolReconciler:
                 CLUSTER_CIDRS, request, body, uid=meta.uid, resource_version=meta.resource_version
             )
         except (APIError, TransportError) as error:
-            if isinstance(error, APIError) and error.refused and _is_gone(error):
+            if isinstance(error, APIError) and error.gone:
                 return
             self._unmarked(entry, error)
             raise
@@ -207,7 +207,7 @@ class PoolReconciler:
             try:
                 await self.client.get(CLUSTER_CIDRS, request)
             except APIError as missing:
-                if missing.refused and missing.code == 404:
+                if missing.gone:
                     return None
                 raise
         if error.code not in (403, 404):
@@ -224,10 +224,6 @@ class PoolReconciler:
 
 class _Dropped(KubeError):
     """Raised to try again later: a write was answered 200 and not carried out."""
-
-
-def _is_gone(error: APIError) -> bool:
-    return error.code == 404 or error.blames("metadata.uid")
 
 
 _OURS = ("Ready", "Warning")

@@ -93,7 +93,7 @@ class TakeOver:
         return self.fence.finished and self.ledger.unsettled == 0
 
     async def _wait_out(self, lease: Lease) -> None:
-        log.info("the lock was made by us: waiting out whoever led before", seconds=lease.lease_duration)
+        log.info("somebody may lead who doesn't know of us: waiting", seconds=lease.lease_duration)
         clock = self.client.clock
         until = clock.elapsed() + lease.lease_duration
         while (left := until - clock.elapsed()) > 0:  # noqa: ASYNC110 - the clock decides, not the timer

@@ -97,6 +97,14 @@ class APIError(KubeError):
         """
         return 400 <= self.code < 500 and self.code != 408 and self.structured
 
+    @property
+    def gone(self) -> bool:
+        """Whether the server itself said that the object, the one of the UID that was asked for, is no more.
+
+        A 404 without a Status body doesn't say so: it may come from a proxy.
+        """
+        return self.refused and (self.code == 404 or self.blames("metadata.uid"))
+
     def blames(self, field: str) -> bool:
         """Whether one of the causes names `field`, e.g. "metadata.uid" or "spec.podCIDRs"."""
         return any(cause.field == field for cause in self.causes)

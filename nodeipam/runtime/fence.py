@@ -285,7 +285,7 @@ class Fence(Generic[T]):
         it and still can't change this one object has an object, a webhook or a policy that says no.
         """
         code = error.code if isinstance(error, APIError) else 0
-        if isinstance(error, APIError) and error.refused and (code == 404 or error.blames("metadata.uid")):
+        if isinstance(error, APIError) and error.gone:
             term.changed[uid] = _GONE
             self._failing.pop(uid, None)
             return
