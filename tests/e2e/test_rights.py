@@ -1,14 +1,13 @@
 """In cluster, with a ServiceAccount's rights: the least that work, and those of the reference's chart."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 from tests.e2e.audit import Audit
 from tests.e2e.conftest import Replicas
-from tests.e2e.kube import CLUSTER_CIDRS, CRDS, EVENTS, NODES, Kube, Object, read_manifests, requires
+from tests.e2e.definition import reference_definition
+from tests.e2e.kube import CLUSTER_CIDRS, EVENTS, NODES, Kube, read_manifests, requires
 from tests.e2e.leading import AFTER_EXPIRY, NAMESPACE, SHORT, SHORT_LEASE
 from tests.e2e.observer import Observer
 from tests.e2e.shown import about, wait_event, wait_gone, wait_reason, wait_shown
@@ -154,27 +153,3 @@ class TestReference:
             await replica.logs("ClusterCIDR in use clusterCIDR=another")
             assert 0 == replica.stop()
             assert 1 == replica.log.count("no conditions")
-
-
-@contextlib.asynccontextmanager
-async def reference_definition(kube: Kube) -> AsyncGenerator[None]:
-    """Within, ClusterCIDRs are defined as by the reference."""
-    await define(kube, REFERENCE / "reference-crd.yaml", lambda served: "clustercidrs/status" not in served)
-    try:
-        yield
-    finally:
-        await define(kube, OURS / "crd.yaml", lambda served: "clustercidrs/status" in served)
-
-
-async def define(kube: Kube, manifest: Path, in_force: Callable[[set[str]], bool]) -> None:
-    """Replace the definition of ClusterCIDR, and wait until the API server goes by it."""
-    (body,) = read_manifests(manifest)
-    path = f"{CRDS}/{body['metadata']['name']}"
-    held: Object = await kube.get(path)
-    await kube.replace(path, {**held, "spec": body["spec"]})
-    async with asyncio.timeout(20.0):
-        while True:
-            found = await kube.get(CLUSTER_CIDRS.rpartition("/")[0])
-            if in_force({resource["name"] for resource in found["resources"]}):
-                return
-            await asyncio.sleep(0.05)
