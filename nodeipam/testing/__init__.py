@@ -8,7 +8,9 @@ def test_something():
 """
 
 from .apiserver import APIServer, Logged
-from .faults import Fault
+from .faults import Fault, Requests
+from .hosts import Host, current_host, outside
+from .links import Link
 from .loop import Deadlock, VirtualClock, VirtualLoop, run_virtual
 from .transport import ModelTransport
 
@@ -16,9 +18,14 @@ __all__ = [
     "APIServer",
     "Deadlock",
     "Fault",
+    "Host",
+    "Link",
     "Logged",
     "ModelTransport",
+    "Requests",
     "VirtualClock",
     "VirtualLoop",
+    "current_host",
+    "outside",
     "run_virtual",
 ]

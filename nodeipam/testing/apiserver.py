@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ from .output import negotiate
 from .reading import list_page, open_watch
 from .routing import Query, Target, route
 from .status import REASONS, Refusal, method_not_allowed, status_body, unsupported_media_type
-from .storage import Collection, Record, Storage
+from .storage import Backup, Change, Collection, Record, Storage
 from .watch import Watch
 from .writing import Writer
 
@@ -86,6 +86,7 @@ class APIServer:
         self._writer = Writer(self._storage, self._timestamp)
         self._kinds = {kind.name: kind for kind in BUILTIN_KINDS}
         self._watches: list[Watch] = []
+        self._actor = ""
         self._time = 0.0
 
     def __repr__(self) -> str:
@@ -203,6 +204,22 @@ class APIServer:
         target = Target(kind=self._kinds[str(resource)], namespace=namespace, name=name)
         self._writer.delete(target, None)
 
+    def observe(self, resource: Resource[Any] | str, tell: Callable[[str, Change], None]) -> None:
+        """Have `tell` called, synchronously, with each change to a kind and the identity of whoever made it.
+
+        The identity is "" for what the test does by its own hands.
+        """
+        self._of(resource).watchers.append(lambda change: tell(self._actor, change))
+
+    def backup(self) -> Backup:
+        """All that is stored, to be restored later."""
+        return self._storage.backup()
+
+    def restore(self, backup: Backup) -> None:
+        """Be as at the time of the backup, as after etcd was restored: versions go back, watches end."""
+        self._storage.restore(backup)
+        self.close_watches()
+
     def compact(self) -> None:
         """Forget the history: watches and pages from before now are answered 410."""
         self._storage.compact()
@@ -221,10 +238,13 @@ class APIServer:
 
     def handle(self, call: Call, identity: str) -> Reply | Watch:
         """Carry out one request, now, and log it."""
+        self._actor = identity
         try:
             reply = self._answer(call)
         except Refusal as refusal:
             reply = Reply(refusal.code, refusal.encode())
+        finally:
+            self._actor = ""
         self.record(call, identity, reply.status if isinstance(reply, Reply) else 200)
         return reply
 
@@ -280,7 +300,6 @@ class APIServer:
             target,
             query,
             negotiate(target.kind, accept),
-            lag=lambda: self.watch_lag,
             bookmark_interval=self.bookmark_interval,
             watch_list=self.watch_list,
         )

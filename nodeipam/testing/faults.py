@@ -7,15 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, get_args
+from urllib.parse import unquote
+
+import msgspec
 
 from nodeipam.runtime.errors import ConfigurationError
 from nodeipam.runtime.transport import Call
 
-__all__ = ["Action", "Fault"]
+__all__ = ["Action", "Fault", "Requests"]
 
 Action = Literal[
     "delay",  # carried out and answered `delay` seconds later than usual
+    "slow",  # carried out as usual, but answered `delay` seconds later
     "drop_after",  # carried out, but the client gets a TransportError
     "drop_before",  # never carried out; the client gets a TransportError
     "error_after",  # carried out, but answered with `status`
@@ -23,8 +28,40 @@ Action = Literal[
     "hang",  # never carried out, never answered: the client's own timeout ends it
     "hang_after",  # carried out, never answered
     "late",  # the client gets a TransportError at once, and it is carried out `delay` seconds later
+    "crash",  # carried out, but the client's host dies in the moment in which it has sent it
+    "crash_before",  # the client's host dies in the moment before it would have sent it
+    "pause",  # carried out, but the client's host stands still for `delay` seconds once it has sent it
+    "pause_before",  # the client's host stands still for `delay` seconds before the request leaves it
     "stall",  # a watch: opens, and then neither events nor bookmarks come
+    "lag",  # a watch: whatever it tells comes `delay` seconds late, as from a stale server
+    "duplicate",  # a watch: every line comes twice
+    "cut",  # a watch: breaks off in the midst of the first line after `delay` seconds
+    "drop",  # a watch: the connection is lost `delay` seconds after it opened
+    "close",  # a watch: the server ends it `delay` seconds after it opened
 ]
+
+
+class Requests(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which requests a fault meets, as data: those for which all that is given holds."""
+
+    verbs: tuple[str, ...] = ()
+    """Kubernetes' verbs, "patch" or "watch" say; none: all of them. "write" stands for all that write."""
+    resource: str = ""
+    """The plural; empty: every kind."""
+    name: str = ""
+    """Of the object; empty: every one."""
+    subresource: str | None = None
+    """None: with or without one; empty: only without."""
+
+    def __call__(self, call: Call) -> bool:
+        """Whether this request is among them."""
+        resource, name, subresource = _parts(call.path)
+        return (
+            (not self.verbs or _is_one_of(self.verbs, _verb(call, name)))
+            and self.resource in ("", resource)
+            and self.name in ("", name)
+            and self.subresource in (None, subresource)
+        )
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -32,7 +69,7 @@ class Fault:
     """One thing that goes wrong."""
 
     match: Callable[[Call], bool]
-    """Which requests it meets, of those that come from `identity`."""
+    """Which requests it meets, of those that come from `identity`: a `Requests`, or any function."""
     action: Action
     status: int = 503
     """The answer of the error actions."""
@@ -41,7 +78,7 @@ class Fault:
     retry_after: int | None = None
     """Seconds for their Retry-After header."""
     delay: float = 0.0
-    """Seconds, of `delay` and `late`."""
+    """Seconds, of the actions that name it."""
     times: int | None = 1
     """How many requests it meets; None: all, until it is taken from the list."""
     skip: int = 0
@@ -75,3 +112,30 @@ class Fault:
             return False
         self.met += 1
         return True
+
+
+_WRITES = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+def _is_one_of(verbs: tuple[str, ...], verb: str) -> bool:
+    return verb in verbs or ("write" in verbs and verb not in ("get", "list", "watch"))
+
+
+def _verb(call: Call, name: str) -> str:
+    if call.method == "GET":
+        watching = any(key == "watch" and value in ("1", "true") for key, value in call.query)
+        return "watch" if watching else "get" if name else "list"
+    if call.method == "DELETE" and not name:
+        return "deletecollection"
+    return _WRITES.get(call.method, call.method.lower())
+
+
+@lru_cache(maxsize=4096)
+def _parts(path: str) -> tuple[str, str, str]:
+    """Plural, name and subresource in a path."""
+    parts = [unquote(part) for part in path.strip("/").split("/")]
+    rest = parts[2:] if parts[0] == "api" else parts[3:]
+    if len(rest) >= 3 and rest[0] == "namespaces":
+        rest = rest[2:]
+    resource, name, subresource = (*rest, "", "", "")[:3]
+    return resource, name, subresource

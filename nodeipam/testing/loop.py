@@ -2,21 +2,29 @@
 
 The loop has no selector and so no sockets. Whenever nothing is ready to run, its clock jumps to the next
 timer; when there is no timer either, nothing could ever happen again: that is an error rather than a hang.
+Callbacks that belong to a :class:`~nodeipam.testing.hosts.Host` run when that host lets them, by its clock.
 """
 
 from __future__ import annotations
 
 import asyncio
 from asyncio import base_events
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from heapq import heapify, heappop
+from typing import Any, TypeVar, TypeVarTuple
+
+from .hosts import Host, current_host, host_of
 
 __all__ = ["Deadlock", "VirtualClock", "VirtualLoop", "run_virtual"]
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+_RESOLUTION = 1e-9
+"""Seconds: what is due within this is due now, since clocks that run at their own rates round differently."""
 
 
 class Deadlock(AssertionError):
@@ -24,37 +32,94 @@ class Deadlock(AssertionError):
 
 
 class VirtualLoop(base_events.BaseEventLoop):
-    """A BaseEventLoop whose time is a number that jumps from timer to timer."""
+    """A BaseEventLoop whose time is a number that jumps from timer to timer.
+
+    `time` and the times given to `call_at` are those of the host in whose context they are asked for.
+    """
+
+    # What the base class keeps, and this one keeps in its stead.
+    _ready: Any
+    _scheduled: list[asyncio.TimerHandle]
+    _stopping: bool
 
     def __init__(self) -> None:
         super().__init__()
-        self._now = 0.0
-        self._selector = _TimeTravel(self)
+        self.now = 0.0
+        """Virtual seconds since the loop was made, by nobody's clock in particular."""
+        self.steps = 0
+        """How many callbacks have run."""
 
     def time(self) -> float:
-        """Virtual seconds since the loop was made."""
-        return self._now
+        """The time on the clock of the current host; outside of all hosts, `now`."""
+        host = current_host()
+        return self.now if host is None else host.monotonic(self.now)
+
+    def elapsed(self) -> float:
+        """As `time`, but on a clock that counts while the host is suspended."""
+        host = current_host()
+        return self.now if host is None else host.elapsed(self.now)
 
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass at once."""
-        self._now += seconds
+        self.now += seconds
 
-    def _process_events(self, event_list: list[Any]) -> None:
-        """There are no sockets, so there are no events."""
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """As in every loop; `when` is on the clock of the current host."""
+        host = current_host()
+        return super().call_at(when if host is None else host.moment(when), callback, *args, context=context)
+
+    def call_later(
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """As in every loop; `delay` is in seconds of the current host's clock."""
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def create_task(
+        self, coro: Generator[Any, None, T] | Coroutine[Any, Any, T], **options: Any
+    ) -> asyncio.Task[T]:
+        """As in every loop; the task belongs to the current host."""
+        task = super().create_task(coro, **options)
+        host = current_host()
+        if host is not None:
+            host.own(task)
+        return task
+
+    def postpone(self, host: Host, seconds: float, gone_off: list[asyncio.TimerHandle]) -> None:
+        """Have everything that is set for `host`, and what has gone off already, happen so much later."""
+        self._scheduled += gone_off
+        for timer in self._scheduled:
+            if host_of(timer) is host:
+                timer._when += seconds  # type: ignore[attr-defined]
+        heapify(self._scheduled)
+
+    def run_again(self, handles: list[asyncio.Handle]) -> None:
+        """Run callbacks that a host has kept back."""
+        self._ready.extend(handles)
+
+    def _run_once(self) -> None:
+        ready, scheduled = self._ready, self._scheduled
+        while scheduled and scheduled[0].cancelled():
+            heappop(scheduled)
+        if not ready and not self._stopping:
+            if not scheduled:
+                raise Deadlock("every task is waiting and no timer is set: nothing can ever happen again")
+            self.now = max(self.now, scheduled[0].when())
+        due = self.now + _RESOLUTION
+        while scheduled and scheduled[0].when() <= due:
+            ready.append(heappop(scheduled))
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if handle.cancelled():
+                continue
+            host = host_of(handle)
+            if host is None or host.admits(handle):
+                self.steps += 1
+                handle._run()
 
     def _write_to_self(self) -> None:
         """There is no other thread to be woken by."""
-
-
-class _TimeTravel:
-    def __init__(self, loop: VirtualLoop) -> None:
-        self._loop = loop
-
-    def select(self, timeout: float | None) -> list[Any]:
-        if timeout is None:
-            raise Deadlock("every task is waiting and no timer is set: nothing can ever happen again")
-        self._loop.advance(max(timeout, 0.0))
-        return []
 
 
 class VirtualClock:
@@ -68,8 +133,9 @@ class VirtualClock:
         return asyncio.get_running_loop().time()
 
     def elapsed(self) -> float:
-        """The loop's time and `offset`."""
-        return asyncio.get_running_loop().time() + self.offset
+        """The loop's time, what it was suspended included, and `offset`."""
+        loop = asyncio.get_running_loop()
+        return (loop.elapsed() if isinstance(loop, VirtualLoop) else loop.time()) + self.offset
 
     def wall(self) -> datetime:
         """The loop's time after the first of January 2026."""

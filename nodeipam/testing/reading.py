@@ -48,7 +48,6 @@ def open_watch(
     query: Query,
     output: Output,
     *,
-    lag: Callable[[], float],
     bookmark_interval: float,
     watch_list: bool,
 ) -> Watch:
@@ -76,7 +75,6 @@ def open_watch(
         collection,
         terms,
         version=storage.version if from_now else version,
-        lag=lag,
         current=lambda: storage.version,
         bookmark_interval=bookmark_interval,
     )

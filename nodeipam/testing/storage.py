@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-__all__ = ["Change", "Collection", "Key", "Record", "Storage"]
+__all__ = ["Backup", "Change", "Collection", "Key", "Record", "Storage"]
 
 Key = tuple[str, str]
 """Namespace and name: the order of a list."""
@@ -94,6 +94,13 @@ class Collection:
         for watcher in tuple(self.watchers):
             watcher(change)
 
+    def reset(self, records: Mapping[Key, Record]) -> None:
+        """Hold these records, without a history."""
+        self.records = dict(records)
+        self.changes.clear()
+        self._keys = sorted(records)
+        self._snapshot = None
+
     def _build(self, version: int) -> list[Record]:
         later = self.since(version)
         if not later:
@@ -102,6 +109,14 @@ class Collection:
         for change in reversed(later):
             records[change.record.key] = change.previous
         return [found for _, found in sorted(records.items()) if found is not None]
+
+
+class Backup(NamedTuple):
+    """What etcd's snapshot holds."""
+
+    version: int
+    records: Mapping[str, Mapping[Key, Record]]
+    """By kind."""
 
 
 class Storage:
@@ -139,6 +154,17 @@ class Storage:
         self.compacted = self.version
         for collection in self._collections.values():
             del collection.changes[:-1]
+
+    def backup(self) -> Backup:
+        """All that is stored now."""
+        kinds = self._collections.items()
+        return Backup(self.version, {name: dict(collection.records) for name, collection in kinds})
+
+    def restore(self, backup: Backup) -> None:
+        """Be as at the time of the backup. There is no history, and nobody is told."""
+        self.version = self.compacted = backup.version
+        for name, collection in self._collections.items():
+            collection.reset(backup.records.get(name, {}))
 
     def _record(self, key: Key, body: Mapping[str, Any]) -> Record:
         self.version += 1

@@ -1,7 +1,7 @@
 """The direct face of the API server model: the transport seam, without sockets.
 
-A request is carried out in the same synchronous step in which it is handed over (unless the server has a
-latency or a fault says otherwise), and once it was handed over, nothing that happens to the client stops it.
+A request is carried out in the same synchronous step in which it is handed over (unless the link has a delay
+or a fault says otherwise), and once it was handed over, nothing that happens to the client stops it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,25 @@ from nodeipam.runtime.transport import Answer, Call
 
 from .apiserver import APIServer, Reply
 from .faults import Fault
+from .hosts import Host, current_host, outside
+from .links import Link
 from .watch import Watch
 
 __all__ = ["ModelTransport"]
 
 
 class ModelTransport:
-    """A Transport to an :class:`APIServer` in the same process. `identity` is who the server takes us for."""
+    """A Transport to an :class:`APIServer` in the same process.
 
-    def __init__(self, server: APIServer, *, identity: str = "client") -> None:
+    Args:
+        server: the model.
+        identity: who the server takes us for.
+        link: the way to it; by default each message takes half of the server's `latency`.
+    """
+
+    def __init__(self, server: APIServer, *, identity: str = "client", link: Link | None = None) -> None:
         self.identity = identity
+        self.link = link or Link(delay=lambda: server.latency / 2)
         self._server = server
 
     def __repr__(self) -> str:
@@ -40,23 +49,30 @@ class ModelTransport:
 
     def open(self, call: Call) -> AbstractAsyncContextManager[Answer]:
         """Hand `call` over; see :meth:`nodeipam.runtime.transport.Transport.open`."""
-        return _Exchange(self._server, self.identity, call)
+        return _Exchange(self._server, self.identity, self.link, call)
 
 
 class _Exchange(AbstractAsyncContextManager[Answer]):
-    """One request on its way, and its answer."""
+    """One request on its way, and its answer. All but waiting for it happens outside of the client's host."""
 
-    def __init__(self, server: APIServer, identity: str, call: Call) -> None:
+    def __init__(self, server: APIServer, identity: str, link: Link, call: Call) -> None:
         self._server = server
         self._identity = identity
+        self._link = link
         self._call = call
+        self._fault: Fault | None = None
         self._watch: Watch | None = None
+        self._outcome: asyncio.Future[Reply | Watch]
 
     async def __aenter__(self) -> Answer:
         call = self._call
+        self._outcome = asyncio.get_running_loop().create_future()
+        self._fault = self._server.fault(call, self._identity)
+        outside(self._send, current_host())
         try:
             async with asyncio.timeout(call.timeout):
-                reply = await self._exchange(self._server.fault(call, self._identity))
+                reply = await self._outcome
+                await asyncio.sleep(0)
         except TimeoutError:
             self._close()
             raise TransportError(f"{call.method} {call.path}: no answer within {call.timeout:g} s") from None
@@ -72,63 +88,99 @@ class _Exchange(AbstractAsyncContextManager[Answer]):
     ) -> None:
         self._close()
 
-    async def _exchange(self, fault: Fault | None) -> Reply | Watch:
-        action = fault.action if fault else ""
-        if fault and action in {"drop_before", "error_before", "hang", "late"}:
-            return await self._without(fault)
-        reply = await self._carry_out(
-            self._server.latency / 2 + (fault.delay if fault and action == "delay" else 0)
-        )
+    # The way there
+
+    def _send(self, host: Host | None) -> None:
+        """Hand the request to the link, as far as its fault lets it."""
+        server, fault = self._server, self._fault
+        match fault.action if fault else "":
+            case "crash_before" | "pause_before" | "crash" | "pause":
+                self._send_and_stop(host)
+            case "drop_before":
+                server.record(self._call, self._identity, 0)
+                self._fail()
+            case "error_before" if fault:
+                server.record(self._call, self._identity, fault.status)
+                self._link.send(lambda: self._answer(server.reply_of(fault)), after=self._link.delay())
+            case "hang":
+                server.record(self._call, self._identity, 0)
+            case "late" if fault:
+                self._link.send(self._carry_out, after=fault.delay)
+                self._fail()
+            case "delay" if fault:
+                self._link.send(self._carry_out, after=fault.delay)
+            case _:
+                self._link.send(self._carry_out)
+
+    def _send_and_stop(self, host: Host | None) -> None:
+        """Carry out a fault of the client's host: a client without one just loses the answer."""
+        fault = self._fault
+        assert fault is not None  # noqa: S101 - only called for one
+        before = fault.action.endswith("_before")
+        if fault.action != "crash_before":
+            self._link.send(self._carry_out, after=fault.delay if before else 0.0)
+        if host is None:
+            self._fail()
+        elif fault.action.startswith("crash"):
+            host.crash()
+        else:
+            host.pause()
+            asyncio.get_running_loop().call_later(fault.delay, host.resume)
+
+    def _carry_out(self) -> None:
+        self._reply(self._server.handle(self._call, self._identity))
+
+    # The way back
+
+    def _reply(self, reply: Reply | Watch) -> None:
+        fault = self._fault
+        match fault.action if fault else "":
+            case "hang_after":
+                return
+            case "late":  # the client was told that it is lost
+                _hang_up(reply)
+                return
+            case "drop_after":
+                _hang_up(reply)
+                self._fail()
+                return
+            case "error_after" if fault:
+                _hang_up(reply)
+                reply = self._server.reply_of(fault)
+        if isinstance(reply, Watch):
+            self._link.attach(reply)
+            reply.begin(lag=lambda: self._server.watch_lag + self._link.lag, fault=fault)
+        slow = fault.delay if fault and fault.action == "slow" else 0.0
+        self._link.send(lambda: self._answer(reply), after=slow)
+
+    def _answer(self, reply: Reply | Watch) -> None:
+        if self._outcome.done():
+            _hang_up(reply)
+            return
         if isinstance(reply, Watch):
             self._watch = reply
-            reply.stalled = action == "stall"
-        if action == "hang_after":
-            await self._never()
-        await asyncio.sleep(self._server.latency / 2)
-        if action == "drop_after":
-            raise self._lost()
-        if fault and action == "error_after":
-            return self._server.reply_of(fault)
-        return reply
+        self._outcome.set_result(reply)
 
-    async def _without(self, fault: Fault) -> Reply:
-        """The request isn't carried out, or not before the client was told that it is lost."""
-        server = self._server
-        if fault.action == "late":
-            asyncio.get_running_loop().call_later(fault.delay, server.handle, self._call, self._identity)
-        else:
-            server.record(self._call, self._identity, fault.status if fault.action == "error_before" else 0)
-        if fault.action == "hang":
-            await self._never()
-        await asyncio.sleep(server.latency)
-        if fault.action == "error_before":
-            return server.reply_of(fault)
-        raise self._lost()
+    def _fail(self) -> None:
+        """The client notices that the connection is gone."""
+        error = TransportError(f"{self._call.method} {self._call.path}: connection lost")
+        self._link.send(lambda: self._lose(error), after=self._link.delay())
 
-    async def _carry_out(self, delay: float) -> Reply | Watch:
-        if not delay:
-            return self._server.handle(self._call, self._identity)
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[Reply | Watch] = loop.create_future()
-        loop.call_later(delay, self._commit, done)
-        return await done
-
-    def _commit(self, done: asyncio.Future[Reply | Watch]) -> None:
-        reply = self._server.handle(self._call, self._identity)
-        if not done.done():
-            done.set_result(reply)
-        elif isinstance(reply, Watch):
-            reply.close()
-
-    async def _never(self) -> None:
-        await asyncio.get_running_loop().create_future()
-
-    def _lost(self) -> TransportError:
-        return TransportError(f"{self._call.method} {self._call.path}: connection lost")
+    def _lose(self, error: TransportError) -> None:
+        if not self._outcome.done():
+            self._outcome.set_exception(error)
 
     def _close(self) -> None:
+        if not self._outcome.cancel() and not self._outcome.cancelled():
+            self._outcome.exception()  # who gave up in the moment of failure doesn't want to know of it
         if self._watch is not None:
             self._watch.close()
+
+
+def _hang_up(reply: Reply | Watch) -> None:
+    """Nobody reads this answer."""
+    if isinstance(reply, Watch):
+        reply.close()
 
 
 class _Whole:

@@ -1,12 +1,14 @@
 """One open watch of the API server model: changes become lines, and wait here until they are read.
 
-A watch has its own buffer, so compaction never takes an event from it. Everything but `readline` is
-synchronous. Bookmarks come as kube-apiserver sends them: every minute, and 2 s before the timeout.
+A watch has its own buffer, so compaction never takes an event from it. Everything but `readline`, which the
+client awaits, is synchronous and happens in the world outside of the client's host. Bookmarks come as
+kube-apiserver sends them: every minute, and 2 s before the timeout.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -14,10 +16,15 @@ import msgspec
 
 from nodeipam.runtime.errors import TransportError
 
+from .faults import Fault
+from .hosts import outside
 from .status import Refusal
 from .storage import Change, Collection, Record
 
 __all__ = ["Watch", "WatchTerms"]
+
+_MOMENT = 1e-9
+"""Seconds: sums of times can be short of each other by a rounding."""
 
 
 class WatchTerms(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,30 +51,47 @@ class Watch:
         terms: WatchTerms,
         *,
         version: int,
-        lag: Callable[[], float],
         current: Callable[[], int],
         bookmark_interval: float,
     ) -> None:
-        """Begin with what happens after `version`.
-
-        `current` tells the server's version, `lag` by how many seconds lines are late.
-        """
+        """Begin with what happens after `version`; `current` tells the server's version."""
         self.terms = terms
-        self.stalled = False
         self._collection = collection
         self._version = version
-        self._lag = lag
         self._current = current
+        self._lag: Callable[[], float] = float
         self._lines: deque[tuple[float, bytes]] = deque()
         self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._deadline = self._loop.time() + terms.timeout
         self._interval = bookmark_interval
         self._next_bookmark = self._bookmark_time()
+        self._duplicates = False
+        self._cut_at = math.inf
+        self._silent = False
+        self._held = False
         self._ended = False
         self._broken = False
         self._closed = False
         collection.watchers.append(self._on_change)
+
+    def begin(self, *, lag: Callable[[], float], fault: Fault | None = None) -> None:
+        """Begin to send: each line `lag()` seconds late, and as far as the fault lets it."""
+        self._lag = lag
+        match fault.action if fault else "":
+            case "stall":
+                self._silent = True
+            case "lag" if fault:
+                self._lag = lambda: lag() + fault.delay
+            case "duplicate":
+                self._duplicates = True
+            case "cut" if fault:
+                self._cut_at = self._loop.time() + fault.delay
+            case "drop" if fault:
+                self._loop.call_later(fault.delay, self.break_off)
+            case "close" if fault:
+                self._loop.call_later(fault.delay, self.end)
 
     def initial(self, records: list[Record], *, end: int | None) -> None:
         """Begin with these objects; `end` is the version of the bookmark that closes them, or None."""
@@ -91,6 +115,15 @@ class Watch:
         """Put any line into the stream."""
         self._push(line)
 
+    def hold(self) -> None:
+        """Keep everything back until `go_on`, as a network that is cut does."""
+        self._held = True
+
+    def go_on(self) -> None:
+        """Send what was kept back."""
+        self._held = False
+        self._wake.set()
+
     def end(self) -> None:
         """End the stream as a server does: what is due is still delivered, then it closes."""
         self._ended = True
@@ -111,28 +144,42 @@ class Watch:
         if not self._closed:
             self._closed = True
             self._collection.watchers.remove(self._on_change)
+        if self._timer is not None:
+            self._timer.cancel()
 
     async def readline(self, idle: float | None) -> bytes:
         """The next line; b"" once the server has ended the stream.
 
         Raises:
-            TransportError: the stream was broken off, or silent for `idle` seconds.
+            TransportError: the stream was broken off, or silent for `idle` seconds by the reader's clock.
         """
-        give_up = None if idle is None else self._loop.time() + idle
-        while True:
-            now = self._loop.time()
-            if self._broken:
-                raise TransportError("the watch broke off")
-            if not self.stalled and (line := self._due(now)) is not None:
-                return line
-            if give_up is not None and now >= give_up:
-                raise TransportError(f"the watch was silent for {idle:g} s")
-            await self._sleep(give_up)
+        try:
+            async with asyncio.timeout(idle):
+                while (line := outside(self._next)) is None:
+                    await self._wake.wait()
+        except TimeoutError:
+            raise TransportError(f"the watch was silent for {idle:g} s") from None
+        return line
+
+    def _next(self) -> bytes | None:
+        """What is due now; None until `_wake` is set again."""
+        now = self._loop.time()
+        if self._broken:
+            raise TransportError("the watch broke off")
+        if not self._held and not self._silent and (line := self._due(now)) is not None:
+            return line
+        self._wake.clear()
+        self._set_timer()
+        return None
 
     def _due(self, now: float) -> bytes | None:
-        if self._lines and self._lines[0][0] <= now:
-            return self._lines.popleft()[1]
-        if self._ended or now >= self._deadline:
+        if self._lines and self._lines[0][0] + self._lag() <= now + _MOMENT:
+            line = self._lines.popleft()[1]
+            if now >= self._cut_at:
+                self.break_off()
+                return line[: len(line) // 2]
+            return line
+        if (self._ended and not self._lines) or now >= self._deadline:
             return b""
         if self._may_bookmark and now >= self._next_bookmark:
             self._next_bookmark = self._bookmark_time()
@@ -145,21 +192,19 @@ class Watch:
         """Never before an event that is still to come: whoever went on from the bookmark would miss it."""
         return self.terms.bookmarks and not self._lines
 
-    async def _sleep(self, give_up: float | None) -> None:
-        """Until something may be due."""
-        times = [] if give_up is None else [give_up]
-        if not self.stalled:
-            times.append(self._deadline)
-            if self._may_bookmark:
-                times.append(self._next_bookmark)
-            if self._lines:
-                times.append(self._lines[0][0])
-        self._wake.clear()
-        try:
-            async with asyncio.timeout_at(min(times, default=None)):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
+    def _set_timer(self) -> None:
+        """Wake when something may be due."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._held or self._silent:
+            return
+        times = [self._deadline]
+        if self._may_bookmark:
+            times.append(self._next_bookmark)
+        if self._lines:
+            times.append(self._lines[0][0] + self._lag())
+        self._timer = self._loop.call_at(min(times), self._wake.set)
 
     def _on_change(self, change: Change) -> None:
         if change.version <= self._version:
@@ -173,7 +218,10 @@ class Watch:
             self._push(_event("DELETED", self.terms.encode(_last_state(change))))
 
     def _push(self, line: bytes) -> None:
-        self._lines.append((self._loop.time() + self._lag(), line))
+        now = self._loop.time()
+        self._lines.append((now, line))
+        if self._duplicates:
+            self._lines.append((now, line))
         self._wake.set()
 
     def _bookmark_time(self) -> float:

@@ -871,7 +871,7 @@ class SteppingLoop(VirtualLoop):
         self.turns += 1
         if self.turns == self.interrupt_at:
             self.interrupt()
-        super()._run_once()  # type: ignore[misc]  # typeshed doesn't know it
+        super()._run_once()
 
 
 class TestCancelledAnywhere:

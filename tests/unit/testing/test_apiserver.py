@@ -71,3 +71,42 @@ class TestHands:
         """An object of a kind that isn't registered can't be put."""
         with pytest.raises(KeyError, match="no kind 'Gizmo' of 'v1' is registered"):
             APIServer().put({"apiVersion": "v1", "kind": "Gizmo", "metadata": {"name": "g"}})
+
+
+class TestBehindTheScenes:
+    def test_observing(self) -> None:
+        """An observer is told of each change as it is made, and by whom."""
+
+        async def scene(server: APIServer, me: Session) -> Any:
+            seen: list[tuple[str, str, str]] = []
+            server.observe(
+                "nodes", lambda actor, change: seen.append((actor, change.type, change.record.key[1]))
+            )
+            server.put(node("a"))
+            await me.send("POST", NODES, node("b"))
+            server.delete("nodes", "a")
+            return seen
+
+        assert [("", "ADDED", "a"), ("me", "ADDED", "b"), ("", "DELETED", "a")] == play(scene)
+
+    def test_a_restored_backup(self) -> None:
+        """After a restore all is as at the time of the backup, the version too, and watches have ended."""
+
+        async def scene(server: APIServer, me: Session) -> Any:
+            server.put(node("a"))
+            backup, version = server.backup(), server.version
+            server.put(node("b"))
+            server.delete("nodes", "a")
+            async with me.watch(NODES, resourceVersion=str(server.version)) as answer:
+                server.restore(backup)
+                ended = await answer.readline(100)
+            _, listed = await me.send("GET", NODES)
+            names = [item["metadata"]["name"] for item in listed["items"]]
+            return (
+                ended,
+                names,
+                server.version - version,
+                int(listed["metadata"]["resourceVersion"]) - version,
+            )
+
+        assert (b"", ["a"], 0, 0) == play(scene)

@@ -104,7 +104,7 @@ class TestFaults:
 
     def test_impossible(self) -> None:
         """A fault that can't be is refused where it is made, with what would be right."""
-        with pytest.raises(ValueError, match="no such fault: 'explode'; there are delay, drop_after"):
+        with pytest.raises(ValueError, match="no such fault: 'explode'; there are delay, slow, drop_after"):
             Fault(match=lambda call: True, action="explode")  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="times=0"):
             Fault(match=lambda call: True, action="late", times=0)

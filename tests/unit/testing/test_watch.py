@@ -185,6 +185,19 @@ class TestWatching:
 
         assert ["ADDED", "BOOKMARK"] == play(scene)
 
+    def test_a_refusal_that_is_late(self) -> None:
+        """Where watches are late, the 410 of a compacted version still comes before the end."""
+
+        async def scene(server: APIServer, me: Session) -> Any:
+            server.put(node("a"))
+            server.compact()
+            server.watch_lag = 2.0
+            async with me.watch(NODES, resourceVersion="1") as answer:
+                kind, body = await event(answer)
+                return kind, body["code"], now(), await answer.readline(100)
+
+        assert ("ERROR", 410, 2.0, b"") == play(scene)
+
     def test_ended_and_broken(self) -> None:
         """A closed watch ends after what was due; one that is broken off raises at once."""
 
