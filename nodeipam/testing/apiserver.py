@@ -6,8 +6,8 @@ what goes wrong. Requests come in through :class:`~nodeipam.testing.transport.Mo
 the objects, changes them as another client would, and adds faults, through the methods of `APIServer`.
 Invariant: :meth:`APIServer.handle` is one synchronous step, so requests are carried out one after the other.
 
-Not modelled: admission, authorisation (a fault with status 403 does it), namespaces as objects, patches other
-than JSON merge patches, deletecollection; the two kinds of Event are kept apart.
+Not modelled: admission, authorisation (a fault with status 403 does it), namespaces as objects, server-side
+apply, deletecollection; the two kinds of Event are kept apart.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from . import rules
 from .faults import Fault
 from .kinds import BUILTIN_KINDS, Kind, Validate, anything
 from .output import negotiate
+from .patches import patched
 from .reading import list_page, open_watch
 from .routing import Query, Target, route
 from .status import REASONS, Refusal, method_not_allowed, status_body, unsupported_media_type
@@ -39,7 +40,6 @@ __all__ = ["APIServer", "Logged", "Reply"]
 
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 _JSON = "application/json"
-_MERGE_PATCH = "application/merge-patch+json"
 
 
 class Reply(NamedTuple):
@@ -175,7 +175,7 @@ class APIServer:
         """
         kind = self._kinds[str(resource)]
         old = self._of(resource).records[namespace, name]
-        body = rules.merge_patch(old.body, msgspec.json.encode(patch))
+        body = patched(kind, old.body, "application/merge-patch+json", msgspec.json.encode(patch))
         return self.put({"kind": kind.kind, "apiVersion": kind.api_version, **body})
 
     def get(self, resource: Resource[Any] | str, name: str, *, namespace: str = "") -> dict[str, Any]:
@@ -282,8 +282,8 @@ class APIServer:
                 record, new = self._writer.replace(target, call.body)
                 return _reply(call, target, record, 201 if new else 200)
             case "PATCH", True:
-                _expect(call, _MERGE_PATCH)
-                return _reply(call, target, self._writer.patch(target, call.body))
+                content_type = _header(call, "content-type")
+                return _reply(call, target, self._writer.patch(target, content_type, call.body))
             case "DELETE", True if not target.subresource:
                 record, gone = self._writer.delete(target, call.body)
                 return _deleted(target, record) if gone else _reply(call, target, record)

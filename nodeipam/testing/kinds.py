@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any
 
@@ -48,6 +48,8 @@ class Kind:
     """Whether PUT makes an object that isn't there."""
     unconditional_update: bool = False
     """Whether PUT without a resourceVersion is taken."""
+    merge_keys: Mapping[str, str] = field(default_factory=dict)
+    """The lists that a strategic merge patch merges; see `strategic.MergeKeys`."""
     normalize: Normalize = _as_it_is
     """Conversion and defaults, on every write; returns a new body or the same."""
     validate: Validate = anything
@@ -143,6 +145,7 @@ BUILTIN_KINDS = (
         status=True,
         custom=False,
         unconditional_update=True,
+        merge_keys={"spec.podCIDRs": "", "status.addresses": "type", "status.conditions": "type"},
         normalize=_normalize_node,
         validate=_validate_node,
     ),

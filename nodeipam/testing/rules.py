@@ -17,7 +17,7 @@ from nodeipam.runtime.objects import ObjectMeta
 from .kinds import Kind
 from .status import Refusal, bad_request, conflict, invalid
 
-__all__ = ["created", "decode_object", "merge_patch", "terminating", "updated"]
+__all__ = ["created", "decode_object", "terminating", "updated"]
 
 Body = dict[str, Any]
 
@@ -47,15 +47,6 @@ def decode_object(kind: Kind, data: bytes | None) -> Body:
             f"the expected API version ({kind.api_version}, Kind={kind.kind})"
         )
     return body
-
-
-def merge_patch(old: Mapping[str, Any], data: bytes | None) -> Body:
-    """`old` changed by a JSON merge patch (RFC 7396)."""
-    patch = _decode(data)
-    patch.pop("kind", None)
-    patch.pop("apiVersion", None)
-    merged: Body = _merge(old, patch)
-    return merged
 
 
 def created(kind: Kind, body: Body, *, namespace: str, uid: str, suffix: str, timestamp: str) -> Body:
@@ -159,18 +150,6 @@ def _metadata(body: Body) -> dict[str, Any]:
 
 def _rest(body: Body) -> Body:
     return {k: v for k, v in body.items() if k != "metadata"}
-
-
-def _merge(old: Any, patch: Any) -> Any:
-    if not isinstance(patch, dict):
-        return patch
-    merged = dict(old) if isinstance(old, Mapping) else {}
-    for key, value in patch.items():
-        if value is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = _merge(merged.get(key), value)
-    return merged
 
 
 def _check_version(kind: Kind, name: str, current: str, asked: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from . import rules, status
+from .patches import patched
 from .routing import Target
 from .storage import Collection, Key, Record, Storage
 
@@ -68,10 +69,10 @@ class Writer:
             return self.create(target, {**body, "metadata": metadata}), True
         return self._update(target, old, body), False
 
-    def patch(self, target: Target, data: bytes | None) -> Record:
-        """PATCH with a merge patch. A patch that changes nothing leaves the version."""
+    def patch(self, target: Target, content_type: str, data: bytes | None) -> Record:
+        """PATCH. A patch that changes nothing leaves the version."""
         old = self.existing(target)
-        return self._update(target, old, rules.merge_patch(old.body, data))
+        return self._update(target, old, patched(target.kind, old.body, content_type, data))
 
     def delete(self, target: Target, data: bytes | None) -> tuple[Record, bool]:
         """DELETE; and whether the object is gone, or waits for its finalizers."""

@@ -1,0 +1,99 @@
+"""Strategic merge patches: merge patches in which some lists are merged item by item.
+
+Which lists, and by which key, is a table of the kind (`Kind.merge_keys`); every other list is replaced as a
+whole. The directives are `$patch`, `$deleteFromPrimitiveList/…`, `$setElementOrder/…` and `$retainKeys`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .status import bad_request
+
+__all__ = ["MergeKeys", "strategic_merge"]
+
+MergeKeys = Mapping[str, str]
+"""By dotted path of a list: the field that tells its items apart, or "" for a set of plain values."""
+
+_DELETE_FROM = "$deleteFromPrimitiveList/"
+_ORDER = "$setElementOrder/"
+_RETAIN = "$retainKeys"
+_EVERYWHERE = {"metadata.finalizers": "", "metadata.ownerReferences": "uid"}
+
+
+def strategic_merge(keys: MergeKeys, old: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """`old` changed by `patch`.
+
+    Raises:
+        Refusal: 400, a directive can't be understood.
+    """
+    return _merge_object({**_EVERYWHERE, **keys}, "", old, patch)
+
+
+def _merge_object(
+    keys: MergeKeys, path: str, old: Mapping[str, Any], patch: Mapping[str, Any]
+) -> dict[str, Any]:
+    match patch.get("$patch"):
+        case None | "merge":
+            merged = dict(old)
+        case "replace":
+            return {k: v for k, v in patch.items() if k != "$patch"}
+        case "delete":
+            return {}
+        case other:
+            raise bad_request(f"unrecognized directive: $patch: {other!r}; use merge, replace or delete")
+    if _RETAIN in patch:
+        merged = {k: v for k, v in merged.items() if k in patch[_RETAIN]}
+    for name, value in patch.items():
+        if name.startswith(_DELETE_FROM):
+            field = name.removeprefix(_DELETE_FROM)
+            merged[field] = [item for item in merged.get(field) or [] if item not in value]
+    for name, value in patch.items():
+        if name.startswith("$"):
+            continue
+        inner = f"{path}.{name}" if path else name
+        if value is None:
+            merged.pop(name, None)
+        elif isinstance(value, dict):
+            before = merged.get(name)
+            merged[name] = _merge_object(keys, inner, before if isinstance(before, dict) else {}, value)
+        elif isinstance(value, list) and inner in keys:
+            merged[name] = _merge_list(keys, inner, merged.get(name) or [], value)
+        else:
+            merged[name] = value
+    for name, order in patch.items():
+        field = name.removeprefix(_ORDER)
+        if field != name and merged.get(field):
+            merged[field] = _ordered(keys.get(f"{path}.{field}" if path else field, ""), merged[field], order)
+    return merged
+
+
+def _merge_list(keys: MergeKeys, path: str, old: list[Any], patch: list[Any]) -> list[Any]:
+    key = keys[path]
+    if not key:
+        return old + [item for item in patch if item not in old]
+    if any(isinstance(item, dict) and item.get("$patch") == "replace" and key not in item for item in patch):
+        return [item for item in patch if item.get("$patch") != "replace"]
+    merged = list(old)
+    for item in patch:
+        if not isinstance(item, dict) or key not in item:
+            raise bad_request(f"map: {item!r} does not contain declared merge key: {key}")
+        place = next((at for at, found in enumerate(merged) if found.get(key) == item[key]), len(merged))
+        if item.get("$patch") == "delete":
+            del merged[place : place + 1]
+        else:
+            before = merged[place] if place < len(merged) else {}
+            merged[place : place + 1] = [_merge_object(keys, path, before, item)]
+    return merged
+
+
+def _ordered(key: str, items: list[Any], order: list[Any]) -> list[Any]:
+    """The items that `order` names, in its order, then the others."""
+    wanted = [item.get(key) if key else item for item in order]
+
+    def rank(item: Any) -> int:
+        name = item.get(key) if key else item
+        return wanted.index(name) if name in wanted else len(wanted)
+
+    return sorted(items, key=rank)
