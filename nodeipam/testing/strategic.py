@@ -36,37 +36,45 @@ def _merge_object(
 ) -> dict[str, Any]:
     match patch.get("$patch"):
         case None | "merge":
-            merged = dict(old)
+            merged = _reduced(old, patch)
         case "replace":
             return {k: v for k, v in patch.items() if k != "$patch"}
         case "delete":
             return {}
         case other:
             raise bad_request(f"unrecognized directive: $patch: {other!r}; use merge, replace or delete")
-    if _RETAIN in patch:
-        merged = {k: v for k, v in merged.items() if k in patch[_RETAIN]}
     for name, value in patch.items():
-        if name.startswith(_DELETE_FROM):
-            field = name.removeprefix(_DELETE_FROM)
-            merged[field] = [item for item in merged.get(field) or [] if item not in value]
-    for name, value in patch.items():
-        if name.startswith("$"):
-            continue
-        inner = f"{path}.{name}" if path else name
-        if value is None:
-            merged.pop(name, None)
-        elif isinstance(value, dict):
-            before = merged.get(name)
-            merged[name] = _merge_object(keys, inner, before if isinstance(before, dict) else {}, value)
-        elif isinstance(value, list) and inner in keys:
-            merged[name] = _merge_list(keys, inner, merged.get(name) or [], value)
-        else:
-            merged[name] = value
+        if not name.startswith("$"):
+            _merge_field(keys, path, name, merged, value)
     for name, order in patch.items():
         field = name.removeprefix(_ORDER)
         if field != name and merged.get(field):
             merged[field] = _ordered(keys.get(f"{path}.{field}" if path else field, ""), merged[field], order)
     return merged
+
+
+def _reduced(old: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `old` without what the directives of `patch` take away."""
+    kept = {k: v for k, v in old.items() if _RETAIN not in patch or k in patch[_RETAIN]}
+    for name, values in patch.items():
+        field = name.removeprefix(_DELETE_FROM)
+        if field != name:
+            kept[field] = [item for item in kept.get(field) or [] if item not in values]
+    return kept
+
+
+def _merge_field(keys: MergeKeys, path: str, name: str, owner: dict[str, Any], value: Any) -> None:
+    """Change one field of `owner`, which stands at `path`."""
+    path = f"{path}.{name}" if path else name
+    before = owner.get(name)
+    if value is None:
+        owner.pop(name, None)
+    elif isinstance(value, dict):
+        owner[name] = _merge_object(keys, path, before if isinstance(before, dict) else {}, value)
+    elif isinstance(value, list) and path in keys:
+        owner[name] = _merge_list(keys, path, before or [], value)
+    else:
+        owner[name] = value
 
 
 def _merge_list(keys: MergeKeys, path: str, old: list[Any], patch: list[Any]) -> list[Any]:

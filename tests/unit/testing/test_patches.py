@@ -25,7 +25,7 @@ def patch(body: Any, operations: Any, content_type: str, path: str = NODES) -> t
 
 class TestJSONPatch:
     @pytest.mark.parametrize(
-        ("operations", "spec"),
+        "operations, spec",
         [
             ([{"op": "add", "path": "/spec/taints/0", "value": {"key": "x"}}], ["x", "t"]),
             ([{"op": "add", "path": "/spec/taints/-", "value": {"key": "x"}}], ["t", "x"]),
@@ -90,7 +90,7 @@ class TestJSONPatch:
 
 class TestStrategicMergePatch:
     @pytest.mark.parametrize(
-        ("conditions", "expected"),
+        "conditions, expected",
         [
             ([{"type": "Ready", "status": "False"}], [("Ready", "False", "why"), ("Disk", "True", None)]),
             ([{"type": "Ready", "$patch": "delete"}], [("Disk", "True", None)]),
@@ -139,11 +139,17 @@ class TestStrategicMergePatch:
     def test_maps(self) -> None:
         """Labels are merged, null takes one out; taints, which have no merge key, are replaced."""
         body = node("a", taints=[{"key": "t"}])
-        body["metadata"]["labels"] = {"a": "1", "b": "2"}
-        change = {"metadata": {"labels": {"a": None, "c": "3"}}, "spec": {"taints": [{"key": "u"}]}}
+        body["metadata"]["labels"] = {"a": "1", "b": "2", "x.y/z": "4"}
+        change = {
+            "metadata": {"labels": {"a": None, "c": "3", "x.y/z": "5"}},
+            "spec": {"taints": [{"key": "u"}]},
+        }
         _, body = patch(body, change, STRATEGIC)
 
-        assert ({"b": "2", "c": "3"}, [{"key": "u"}]) == (body["metadata"]["labels"], body["spec"]["taints"])
+        assert ({"b": "2", "c": "3", "x.y/z": "5"}, [{"key": "u"}]) == (
+            body["metadata"]["labels"],
+            body["spec"]["taints"],
+        )
 
     def test_retained_keys(self) -> None:
         """$retainKeys drops all other fields of its object."""
@@ -165,7 +171,7 @@ class TestStrategicMergePatch:
 
 class TestMediaTypes:
     @pytest.mark.parametrize(
-        ("body", "path", "content_type"),
+        "body, path, content_type",
         [
             (widget("a"), WIDGETS, STRATEGIC),
             (widget("a"), WIDGETS, "application/apply-patch+yaml"),
