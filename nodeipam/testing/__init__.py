@@ -10,6 +10,7 @@ def test_something():
 from .apiserver import APIServer, Logged
 from .faults import Fault, Requests
 from .hosts import Host, current_host, outside
+from .http import HTTPServer
 from .links import Link
 from .loop import Deadlock, VirtualClock, VirtualLoop, run_virtual
 from .transport import ModelTransport
@@ -18,6 +19,7 @@ __all__ = [
     "APIServer",
     "Deadlock",
     "Fault",
+    "HTTPServer",
     "Host",
     "Link",
     "Logged",
