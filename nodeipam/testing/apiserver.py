@@ -25,6 +25,7 @@ from nodeipam.runtime.objects import Resource
 from nodeipam.runtime.transport import Call
 
 from . import rules
+from .discovery import discover
 from .faults import Fault
 from .kinds import BUILTIN_KINDS, Kind, Validate, anything
 from .output import negotiate
@@ -267,6 +268,8 @@ class APIServer:
     def _answer(self, call: Call) -> Reply | Watch:
         target = route(self._kinds, call.path)
         if target is None:
+            if call.method == "GET" and (found := discover(self._kinds.values(), call.path)):
+                return Reply(200, found[0], {"Content-Type": found[1]})
             return Reply(404, b"404 page not found\n", {"Content-Type": "text/plain; charset=utf-8"})
         match call.method, bool(target.name):
             case "GET", True:
