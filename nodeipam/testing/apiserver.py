@@ -6,8 +6,8 @@ what goes wrong. Requests come in through :class:`~nodeipam.testing.transport.Mo
 the objects, changes them as another client would, and adds faults, through the methods of `APIServer`.
 Invariant: :meth:`APIServer.handle` is one synchronous step, so requests are carried out one after the other.
 
-Not modelled: admission, authorisation (a fault with status 403 does it), namespaces as objects, server-side
-apply, deletecollection; the two kinds of Event are kept apart.
+Not modelled: admission, authorisation (a fault with status 403 does it), namespaces and definitions as
+objects, server-side apply, dry runs, deletecollection; the two kinds of Event are kept apart.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from nodeipam.runtime.objects import Resource
 from nodeipam.runtime.transport import Call
 
 from . import rules
+from .definitions import kind_of
 from .discovery import discover
 from .faults import Fault
 from .kinds import BUILTIN_KINDS, Kind, Validate, anything
@@ -116,6 +117,17 @@ class APIServer:
             status=status,
             validate=validate,
         )
+        self._kinds[made.name] = made
+
+    def install(self, manifest: Mapping[str, Any]) -> None:
+        """Serve the custom resource of a CustomResourceDefinition, by its schema and rules.
+
+        Objects that are there stay, even where they break the new rules, as under a definition that changed.
+
+        Raises:
+            ValueError: it is no such manifest, or the model can't honour a part of it; which, is said.
+        """
+        made = kind_of(manifest)
         self._kinds[made.name] = made
 
     def unregister(self, resource: Resource[Any] | str) -> None:
