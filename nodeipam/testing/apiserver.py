@@ -2,8 +2,8 @@
 
 It answers what kube-apiserver answers, as far as controllers rely on it: consistent lists in pages, watches
 with bookmarks, optimistic concurrency, preconditions, finalizers, status subresources, and Status bodies for
-what goes wrong. Requests come in through :class:`~nodeipam.testing.transport.ModelTransport`; a test looks at
-the objects, changes them as another client would, and adds faults, through the methods of `APIServer`.
+what goes wrong. Requests come in through :class:`~nodeipam.testing.transport.ModelTransport`, or over HTTP;
+a test looks at the objects, changes them as another client would, and adds faults, by methods of `APIServer`.
 Invariant: :meth:`APIServer.handle` is one synchronous step, so requests are carried out one after the other.
 
 Not modelled: admission, authorisation (a fault with status 403 does it), namespaces and definitions as
