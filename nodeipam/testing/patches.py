@@ -6,6 +6,7 @@ Server-side apply isn't modelled and is refused with 415, as is a strategic merg
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,7 +29,8 @@ def patched(kind: Kind, old: Mapping[str, Any], content_type: str, data: bytes |
     """`old` as the patch leaves it, without kind and apiVersion.
 
     Raises:
-        Refusal: 400, the patch can't be read; 415, not this kind of patch; 422, it can't be carried out.
+        Refusal: 400, the patch can't be read; 415, not this kind of patch; 422 or 500, it can't be carried
+            out.
     """
     match content_type.partition(";")[0].strip():
         case "application/merge-patch+json":
@@ -83,7 +85,11 @@ class _Operation(msgspec.Struct, frozen=True):
 
 
 def _json_patch(document: Any, data: bytes | None) -> Any:
-    """RFC 6902. An operation that can't be carried out is a 422 that doesn't say which, as the real one's."""
+    """RFC 6902, as kube-apiserver's library reads it.
+
+    A field that isn't there is null to test, copy and replace, and an index below 0 counts from the end. An
+    operation that can't be carried out is a 422 that doesn't say which.
+    """
     try:
         operations = msgspec.json.decode(data or b"", type=list[_Operation])
     except msgspec.MsgspecError as error:
@@ -136,17 +142,30 @@ def _pointer(text: str) -> list[str]:
     return [part.replace("~1", "/").replace("~0", "~") for part in text[1:].split("/")]
 
 
-def _key(parent: Any, part: str) -> Any:
+_INDEX = re.compile(r"-?[0-9]+")
+
+
+def _key(parent: Any, part: str, *, more: int = 0) -> Any:
+    """`part` as the key of a field, or the index of an item; `more` places are thought behind the last."""
     if isinstance(parent, dict):
         return part
-    if not isinstance(parent, list) or not part.isdecimal():
+    if not isinstance(parent, list) or not _INDEX.fullmatch(part):
         raise LookupError(part)
-    return int(part)
+    index = int(part)
+    if index < 0:
+        index += len(parent) + more
+    if not 0 <= index < len(parent) + more:
+        raise LookupError(part)
+    return index
 
 
 def _found(document: Any, path: list[str]) -> Any:
-    for part in path:
+    """What stands at `path`; None for a field that isn't there, if its parent is."""
+    for part in path[:-1]:
         document = document[_key(document, part)]
+    for part in path[-1:]:
+        key = _key(document, part)
+        return document.get(key) if isinstance(document, dict) else document[key]
     return document
 
 
@@ -177,9 +196,7 @@ def _add(document: Any, path: list[str], value: Any) -> Any:
     def change(parent: Any, part: str) -> Any:
         if not isinstance(parent, list):
             return _set(parent, part, value) if isinstance(parent, dict) else _key(parent, part)
-        index = len(parent) if part == "-" else int(_key(parent, part))
-        if index > len(parent):
-            raise LookupError(part)
+        index = len(parent) if part == "-" else _key(parent, part, more=1)
         return [*parent[:index], value, *parent[index:]]
 
     return _changed(document, path, change)

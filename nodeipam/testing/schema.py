@@ -30,6 +30,21 @@ _JSON_TYPES: Mapping[str, type | tuple[type, ...]] = {
 }
 
 
+_BLOCKING = {
+    "FieldValueNotSupported",
+    "FieldValueRequired",
+    "FieldValueTooLong",
+    "FieldValueTooMany",
+    "FieldValueTypeInvalid",
+}
+_NOT_CHECKED = Cause(
+    "FieldValueInvalid",
+    "Invalid value: null: some validation rules were not checked because the object was invalid; "
+    "correct the existing errors to complete validation",
+    "<nil>",
+)
+
+
 class _Rule(msgspec.Struct, frozen=True, kw_only=True):
     holds: Program
     transition: bool
@@ -77,9 +92,8 @@ class Schema:
             if self._is_root and name == "metadata":
                 made[name] = item
             elif child is not None:
-                if item is None and not child.given.get("nullable") and "default" in child.given:
-                    item = copy.deepcopy(child.given["default"])  # noqa: PLW2901 - null is as good as absent
-                made[name] = child.complete(item)
+                if item is not None or child.given.get("nullable"):  # else null is as good as absent
+                    made[name] = child.complete(item)
             elif self.open or self._embedded(name):
                 made[name] = item
         for name, child in self.properties.items():
@@ -88,8 +102,14 @@ class Schema:
         return made
 
     def faults(self, value: Any, old: Any = _ABSENT, path: str = "") -> list[Cause]:
-        """What is wrong with `value`, given what it was: first by the schema, else by the rules."""
-        return list(self._wrong(value, old, path)) or list(self._broken(value, old, path))
+        """What is wrong with `value`, given what it was.
+
+        The rules aren't tried on a value whose shape they can't rely on, and the answer says so.
+        """
+        causes = list(self._wrong(value, old, path))
+        if any(cause.reason in _BLOCKING for cause in causes):
+            return [*causes, _NOT_CHECKED]
+        return causes + list(self._broken(value, old, path))
 
     def _wrong(self, value: Any, old: Any, path: str) -> Iterator[Cause]:
         if old is not _ABSENT and value == old:
@@ -198,7 +218,7 @@ def _tried(rule: _Rule, value: Any, old: Any, path: str) -> Cause | None:
         "FieldValueRequired": "Required value: ",
         "FieldValueForbidden": "Forbidden: ",
         "FieldValueDuplicate": "Duplicate value: ",
-    }.get(rule.reason, f"Invalid value: {_shown(value)}: ")
+    }.get(rule.reason, "Invalid value: " + ("" if isinstance(value, dict | list) else f"{_shown(value)}: "))
     return Cause(rule.reason, prefix + message, field)
 
 

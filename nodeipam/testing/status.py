@@ -24,6 +24,7 @@ __all__ = [
     "not_found",
     "status_body",
     "too_large_version",
+    "unreasoned",
     "unsupported_media_type",
 ]
 
@@ -135,6 +136,13 @@ def unsupported_media_type(accepted: str) -> Refusal:
     """The request's body comes in a form that isn't read here."""
     message = f"the body of the request was in an unknown format - accepted media types include: {accepted}"
     return Refusal(415, message)
+
+
+def unreasoned(message: str) -> Refusal:
+    """An error of Go that no part of the server turned into one of the API's: 500 without a reason."""
+    refusal = Refusal(500, message)
+    del refusal.status["reason"]
+    return refusal
 
 
 def invalid(kind: str, group: str, name: str, causes: list[Cause]) -> Refusal:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .status import bad_request
+from .status import unreasoned
 
 __all__ = ["MergeKeys", "strategic_merge"]
 
@@ -26,7 +26,7 @@ def strategic_merge(keys: MergeKeys, old: Mapping[str, Any], patch: Mapping[str,
     """`old` changed by `patch`.
 
     Raises:
-        Refusal: 400, a directive can't be understood.
+        Refusal: 500, as from a real server: a directive can't be understood, or an item has no key.
     """
     return _merge_object({**_EVERYWHERE, **keys}, "", old, patch)
 
@@ -42,14 +42,11 @@ def _merge_object(
         case "delete":
             return {}
         case other:
-            raise bad_request(f"unrecognized directive: $patch: {other!r}; use merge, replace or delete")
+            raise unreasoned(f"unknown patch type: {other} in map; use merge, replace or delete")
     for name, value in patch.items():
         if not name.startswith("$"):
             _merge_field(keys, path, name, merged, value)
-    for name, order in patch.items():
-        field = name.removeprefix(_ORDER)
-        if field != name and merged.get(field):
-            merged[field] = _ordered(keys.get(f"{path}.{field}" if path else field, ""), merged[field], order)
+    _order_lists(keys, path, old, merged, patch)
     return merged
 
 
@@ -86,7 +83,7 @@ def _merge_list(keys: MergeKeys, path: str, old: list[Any], patch: list[Any]) ->
     merged = list(old)
     for item in patch:
         if not isinstance(item, dict) or key not in item:
-            raise bad_request(f"map: {item!r} does not contain declared merge key: {key}")
+            raise unreasoned(f"map: {item!r} does not contain declared merge key: {key}")
         place = next((at for at, found in enumerate(merged) if found.get(key) == item[key]), len(merged))
         if item.get("$patch") == "delete":
             del merged[place : place + 1]
@@ -96,12 +93,31 @@ def _merge_list(keys: MergeKeys, path: str, old: list[Any], patch: list[Any]) ->
     return merged
 
 
-def _ordered(key: str, items: list[Any], order: list[Any]) -> list[Any]:
-    """The items that `order` names, in its order, then the others."""
-    wanted = [item.get(key) if key else item for item in order]
+def _order_lists(
+    keys: MergeKeys, path: str, old: Mapping[str, Any], merged: dict[str, Any], patch: Mapping[str, Any]
+) -> None:
+    """Put the lists that were merged into the order of $setElementOrder, else of the patch."""
+    orders = {name: order for name, order in patch.items() if isinstance(order, list)}
+    orders |= {name.removeprefix(_ORDER): order for name, order in patch.items() if name.startswith(_ORDER)}
+    for name, order in orders.items():
+        key = keys.get(f"{path}.{name}" if path else name)
+        if key is not None and merged.get(name):
+            merged[name] = _ordered(key, old.get(name) or [], merged[name], order)
 
-    def rank(item: Any) -> int:
-        name = item.get(key) if key else item
-        return wanted.index(name) if name in wanted else len(wanted)
 
-    return sorted(items, key=rank)
+def _ordered(key: str, old: list[Any], items: list[Any], order: list[Any]) -> list[Any]:
+    """The items that `order` names, in its order; the others go before the first that stood behind them."""
+
+    def name_of(item: Any) -> Any:
+        return item.get(key) if key else item
+
+    place = {name_of(item): index for index, item in enumerate(old)}
+    rank = {name_of(item): index for index, item in enumerate(order)}
+    named = sorted((item for item in items if name_of(item) in rank), key=lambda item: rank[name_of(item)])
+    others = [item for item in items if name_of(item) not in rank]
+    ordered: list[Any] = []
+    for item in named:
+        while others and place.get(name_of(others[0]), len(old)) < place.get(name_of(item), 0):
+            ordered.append(others.pop(0))
+        ordered.append(item)
+    return ordered + others

@@ -33,6 +33,11 @@ class TestJSONPatch:
             ([{"op": "remove", "path": "/spec/taints/0"}], []),
             ([{"op": "copy", "from": "/spec/taints/0", "path": "/spec/taints/-"}], ["t", "t"]),
             ([{"op": "test", "path": "/spec/taints/0/key", "value": "t"}], ["t"]),
+            ([{"op": "test", "path": "/spec/none", "value": None}], ["t"]),
+            ([{"op": "copy", "from": "/spec/none", "path": "/spec/other"}], ["t"]),
+            ([{"op": "add", "path": "/spec/taints/-1", "value": {"key": "x"}}], ["t", "x"]),
+            ([{"op": "add", "path": "/spec/taints/-2", "value": {"key": "x"}}], ["x", "t"]),
+            ([{"op": "replace", "path": "/spec/taints/-1/key", "value": "x"}], ["x"]),
             (
                 [
                     {"op": "add", "path": "/spec/taints/-", "value": {"key": "x"}},
@@ -60,9 +65,10 @@ class TestJSONPatch:
         "operation",
         [
             {"op": "test", "path": "/metadata/name", "value": "b"},
-            {"op": "test", "path": "/metadata/labels", "value": None},
+            {"op": "test", "path": "/none/none", "value": None},
+            {"op": "replace", "path": "/metadata/finalizers/0", "value": "x"},
             {"op": "remove", "path": "/metadata/labels/x"},
-            {"op": "replace", "path": "/spec/none", "value": 1},
+            {"op": "move", "from": "/spec/none", "path": "/spec/other"},
             {"op": "add", "path": "/none/of/this", "value": 1},
             {"op": "jump", "path": "/spec"},
             {"op": "add", "path": "spec", "value": 1},
@@ -97,7 +103,7 @@ class TestStrategicMergePatch:
             ([{"$patch": "replace"}, {"type": "New", "status": "True"}], [("New", "True", None)]),
             (
                 [{"type": "New", "status": "True"}],
-                [("Ready", "True", "why"), ("Disk", "True", None), ("New", "True", None)],
+                [("New", "True", None), ("Ready", "True", "why"), ("Disk", "True", None)],
             ),
         ],
     )
@@ -136,6 +142,25 @@ class TestStrategicMergePatch:
 
         assert (200, ["x/c", "x/b"]) == (status, body["metadata"]["finalizers"])
 
+    @pytest.mark.parametrize(
+        "added, order",
+        [
+            ("c", "cab"),
+            ("cb", "cab"),
+            ("bc", "abc"),
+            ("ba", "ba"),
+            ("ac", "acb"),
+            ("dbca", "dbca"),
+        ],
+    )
+    def test_order(self, added: str, order: str) -> None:
+        """A merged list is in the order of the patch; other items stay before those they stood before."""
+        body = node("a")
+        body["metadata"]["finalizers"] = ["x/a", "x/b"]
+        _, body = patch(body, {"metadata": {"finalizers": [f"x/{one}" for one in added]}}, STRATEGIC)
+
+        assert [f"x/{one}" for one in order] == body["metadata"]["finalizers"]
+
     def test_maps(self) -> None:
         """Labels are merged, null takes one out; taints, which have no merge key, are replaced."""
         body = node("a", taints=[{"key": "t"}])
@@ -165,8 +190,10 @@ class TestStrategicMergePatch:
         "change", [{"spec": {"$patch": "jump"}}, {"status": {"conditions": [{"status": "True"}]}}]
     )
     def test_unknown_directive(self, change: Any) -> None:
-        """A directive that isn't one, and an item without its key, are a 400."""
-        assert (400, "BadRequest") == reason(patch(node("a"), change, STRATEGIC))
+        """A directive that isn't one, and an item without its key, are a 500 that gives no reason."""
+        status, body = patch(node("a"), change, STRATEGIC)
+
+        assert (500, None) == (status, body.get("reason"))
 
 
 class TestMediaTypes:
