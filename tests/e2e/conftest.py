@@ -1,14 +1,12 @@
-"""The control plane of the run, a clean cluster for each test, and an observer at every one of them."""
+"""A clean cluster for each test, and an observer at every one of them."""
 
-import asyncio
-import os
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.audit import Audit
-from tests.e2e.controlplane import Binaries, ControlPlane, Unavailable, provide
+from tests.e2e.controlplane import ControlPlane
 from tests.e2e.controlplane.processes import tail
 from tests.e2e.kube import CLUSTER_CIDRS, LEASES, NODES, ApiError, Kube
 from tests.e2e.observer import Observer
@@ -16,56 +14,13 @@ from tests.e2e.proxy import Proxy
 from tests.e2e.replica import Replica
 
 HERE = Path(__file__).parent
-MANIFESTS = HERE.parent.parent / "manifests"
-SECONDS = 120  # a test's limit, where it names none of its own
-
-_binaries = pytest.StashKey[Binaries | Unavailable]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of this folder, which take longer than unit tests may."""
+    """Mark the tests of this folder: all of them run on a real API server."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.e2e)
-            if item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(SECONDS))
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Find or build the programs before the first test: a build takes longer than a test may."""
-    items = [item for item in session.items if HERE in item.path.parents]
-    if not items or session.config.option.collectonly:
-        return
-    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
-    say: Callable[[str], None] = terminal.write_line if terminal is not None else print
-    try:
-        session.config.stash[_binaries] = provide(say)
-    except Unavailable as reason:
-        session.config.stash[_binaries] = reason
-        if not os.environ.get("CI"):
-            for item in items:
-                item.add_marker(pytest.mark.skip(reason=str(reason)))
-
-
-@pytest.fixture(scope="session")
-def binaries(pytestconfig: pytest.Config) -> Binaries:
-    """The programs of the control plane; where they are missing, CI must not pass."""
-    found = pytestconfig.stash[_binaries]
-    if isinstance(found, Unavailable):
-        pytest.fail(str(found), pytrace=False)
-    return found
-
-
-@pytest.fixture(scope="session")
-def shared_plane(binaries: Binaries, tmp_path_factory: pytest.TempPathFactory) -> Generator[ControlPlane]:
-    """The control plane of this run, with the CRD and the RBAC objects of manifests/."""
-    plane = ControlPlane(binaries, tmp_path_factory.mktemp("plane"))
-    try:
-        plane.start()
-        asyncio.run(_install(plane))
-        yield plane
-    finally:
-        plane.stop()
 
 
 @pytest.fixture
@@ -153,13 +108,6 @@ def replicas(plane: ControlPlane, observer: Observer, proxy: Proxy, tmp_path: Pa
     running = Replicas(plane, tmp_path)
     yield running
     running.stop()
-
-
-async def _install(plane: ControlPlane) -> None:
-    if not MANIFESTS.exists():
-        return
-    async with Kube(plane) as kube:
-        await kube.apply(MANIFESTS)
 
 
 async def _clean(kube: Kube) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import MANIFESTS, Replicas
+from tests.conftest import MANIFESTS
+from tests.e2e.conftest import Replicas
 from tests.e2e.kube import (
     CLUSTER_CIDRS,
     NODES,

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import MANIFESTS, Replicas
+from tests.conftest import MANIFESTS
+from tests.e2e.conftest import Replicas
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.definition import define, lax_definition, no_definition
 from tests.e2e.kube import CLUSTER_CIDRS, NODES, Kube, Object, read_manifests

@@ -5,7 +5,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from tests.e2e.conftest import MANIFESTS, Replicas
+from tests.conftest import MANIFESTS
+from tests.e2e.conftest import Replicas
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.kube import CLUSTER_CIDRS, EVENTS, NODES, Kube, requires
 from tests.e2e.observer import Observer
