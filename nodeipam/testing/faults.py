@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal, get_args
-from urllib.parse import unquote
 
 import msgspec
 
 from nodeipam.runtime.errors import ConfigurationError
 from nodeipam.runtime.transport import Call
+
+from .routing import Place, asks_to_watch, place_of
 
 __all__ = ["Action", "Fault", "Requests"]
 
@@ -55,12 +55,12 @@ class Requests(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def __call__(self, call: Call) -> bool:
         """Whether this request is among them."""
-        resource, name, subresource = _parts(call.path)
+        place = place_of(call.path) or _NOWHERE
         return (
-            (not self.verbs or _is_one_of(self.verbs, _verb(call, name)))
-            and self.resource in ("", resource)
-            and self.name in ("", name)
-            and self.subresource in (None, subresource)
+            (not self.verbs or _is_one_of(self.verbs, _verb(call, place.name)))
+            and self.resource in ("", place.plural)
+            and self.name in ("", place.name)
+            and self.subresource in (None, place.subresource)
         )
 
 
@@ -114,6 +114,7 @@ class Fault:
         return True
 
 
+_NOWHERE = Place("", "", "", "", "", "")
 _WRITES = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
@@ -123,19 +124,7 @@ def _is_one_of(verbs: tuple[str, ...], verb: str) -> bool:
 
 def _verb(call: Call, name: str) -> str:
     if call.method == "GET":
-        watching = any(key == "watch" and value in ("1", "true") for key, value in call.query)
-        return "watch" if watching else "get" if name else "list"
+        return "watch" if asks_to_watch(call.query) else "get" if name else "list"
     if call.method == "DELETE" and not name:
         return "deletecollection"
     return _WRITES.get(call.method, call.method.lower())
-
-
-@lru_cache(maxsize=4096)
-def _parts(path: str) -> tuple[str, str, str]:
-    """Plural, name and subresource in a path."""
-    parts = [unquote(part) for part in path.strip("/").split("/")]
-    rest = parts[2:] if parts[0] == "api" else parts[3:]
-    if len(rest) >= 3 and rest[0] == "namespaces":
-        rest = rest[2:]
-    resource, name, subresource = (*rest, "", "", "")[:3]
-    return resource, name, subresource

@@ -18,6 +18,7 @@ from nodeipam.runtime.errors import TransportError
 from nodeipam.runtime.transport import Answer, Call
 
 from .apiserver import APIServer
+from .routing import asks_to_watch
 from .status import Refusal
 from .transport import ModelTransport
 
@@ -89,7 +90,7 @@ class HTTPServer:
         )
         try:
             async with ModelTransport(self._server, identity=_identity(request)).open(call) as answer:
-                if request.query.get("watch", "").lower() in {"true", "1"} and answer.status == 200:
+                if asks_to_watch(call.query) and answer.status == 200:
                     return await _stream(request, answer)
                 return web.Response(
                     status=answer.status, headers=answer.headers, body=await answer.read(_CHUNK)

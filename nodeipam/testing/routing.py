@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import msgspec
@@ -10,7 +12,18 @@ import msgspec
 from .kinds import Kind
 from .status import bad_request, not_found
 
-__all__ = ["Query", "Target", "route"]
+__all__ = ["Place", "Query", "Target", "asks_to_watch", "place_of", "route"]
+
+
+class Place(NamedTuple):
+    """Where a path leads, whether or not anything is served there."""
+
+    group: str
+    version: str
+    namespace: str
+    plural: str
+    name: str
+    subresource: str
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,12 +86,14 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
         return int(self.resource_version)
 
 
-def route(kinds: Mapping[str, Kind], path: str) -> Target | None:
-    """What `path` names, None if nothing is served there.
+def asks_to_watch(pairs: Iterable[tuple[str, str]]) -> bool:
+    """Whether a query asks for a watch instead of a list."""
+    return _flag(dict(pairs), "watch")
 
-    Raises:
-        Refusal: 404, a custom resource has no such subresource.
-    """
+
+@lru_cache(maxsize=4096)
+def place_of(path: str) -> Place | None:
+    """Take a path apart; None if it isn't that of a collection, an object or a subresource."""
     match [unquote(part) for part in path.strip("/").split("/")]:
         case ["api", version, *rest]:
             group = ""
@@ -92,6 +107,19 @@ def route(kinds: Mapping[str, Kind], path: str) -> Target | None:
     if not 1 <= len(rest) <= 3:
         return None
     plural, name, subresource = (*rest, "", "")[:3]
+    return Place(group, version, namespace, plural, name, subresource)
+
+
+def route(kinds: Mapping[str, Kind], path: str) -> Target | None:
+    """What `path` names, None if nothing is served there.
+
+    Raises:
+        Refusal: 404, a custom resource has no such subresource.
+    """
+    place = place_of(path)
+    if place is None:
+        return None
+    group, version, namespace, plural, name, subresource = place
     kind = kinds.get(f"{plural}.{group}" if group else plural)
     if kind is None or kind.api_version.rpartition("/")[2] != version:
         return None

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from nodeipam.runtime import Call
 from nodeipam.testing import run_virtual
 from tests.unit.controllers.world import World, asks, node, pool, world
 
@@ -23,6 +22,8 @@ PHASES = ("start", "take-over", "reconcile", "stop")
 STRIDE = int(os.environ.get("NODEIPAM_CANCEL_STRIDE", "17"))
 NODES = 4
 RELEASED = "runtime.nodeipam/released"
+
+_PATCH = asks("PATCH", "nodes")
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -111,12 +112,8 @@ async def _unclean(cluster: World) -> None:
 
 def _disturb(cluster: World) -> None:
     """Latency for all PATCHes of Nodes, and one each of what can go wrong with them."""
-    cluster.fail(_patch, "drop_after", delay=0.05)
-    cluster.fail(_patch, "error_before", 409)
-    cluster.fail(_patch, "error_after", 500)
-    cluster.fail(_patch, "late", delay=0.3, identity="a")
-    cluster.fail(_patch, "delay", times=None, delay=0.05)
-
-
-def _patch(call: Call) -> bool:
-    return asks("PATCH", "nodes")(call)
+    cluster.fail(_PATCH, "drop_after", delay=0.05)
+    cluster.fail(_PATCH, "error_before", 409)
+    cluster.fail(_PATCH, "error_after", 500)
+    cluster.fail(_PATCH, "late", delay=0.3, identity="a")
+    cluster.fail(_PATCH, "delay", times=None, delay=0.05)

@@ -21,7 +21,7 @@ from nodeipam.controllers.settings import Settings
 from nodeipam.controllers.wiring import build
 from nodeipam.runtime import Answer, Call, Client, Election, Manager
 from nodeipam.testing.apiserver import APIServer, Logged
-from nodeipam.testing.faults import Action, Fault
+from nodeipam.testing.faults import Action, Fault, Requests
 from nodeipam.testing.loop import VirtualClock, run_virtual
 from nodeipam.testing.transport import ModelTransport
 
@@ -76,17 +76,12 @@ def pool(
     return {"apiVersion": "networking.x-k8s.io/v1", "kind": "ClusterCIDR", "metadata": metadata, "spec": spec}
 
 
-def asks(method: str, plural: str, name: str = "", *, subresource: str = "") -> Callable[[Call], bool]:
-    """Whether a request is of this verb, for this kind (of this name)."""
+_VERBS = {"GET": ("get", "list", "watch"), "POST": ("create",), "PUT": ("update",), "PATCH": ("patch",)}
 
-    def match(call: Call) -> bool:
-        parts = call.path.strip("/").split("/")
-        if call.method != method or plural not in parts:
-            return False
-        found, part = (*parts[parts.index(plural) + 1 :], "", "")[:2]
-        return name in ("", found) and part == subresource
 
-    return match
+def asks(method: str, plural: str, name: str = "", *, subresource: str = "") -> Requests:
+    """The requests of this verb, for this kind (of this name)."""
+    return Requests(verbs=_VERBS[method], resource=plural, name=name, subresource=subresource)
 
 
 def refusal(code: int, reason: str, *fields: str) -> bytes:
