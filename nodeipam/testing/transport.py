@@ -134,18 +134,15 @@ class _Exchange(AbstractAsyncContextManager[Answer]):
 
     def _reply(self, reply: Reply | Watch) -> None:
         fault = self._fault
+        if isinstance(reply, Watch):
+            self._keep(reply)
         match fault.action if fault else "":
-            case "hang_after":
-                return
-            case "late":  # the client was told that it is lost
-                _hang_up(reply)
+            case "hang_after" | "late":  # of a late one the client was told that it is lost
                 return
             case "drop_after":
-                _hang_up(reply)
                 self._fail()
                 return
             case "error_after" if fault:
-                _hang_up(reply)
                 reply = self._server.reply_of(fault)
         if isinstance(reply, Watch):
             self._link.attach(reply)
@@ -154,12 +151,14 @@ class _Exchange(AbstractAsyncContextManager[Answer]):
         self._link.send(lambda: self._answer(reply), after=slow)
 
     def _answer(self, reply: Reply | Watch) -> None:
+        if not self._outcome.done():
+            self._outcome.set_result(reply)
+
+    def _keep(self, watch: Watch) -> None:
+        """The server has opened a watch: it ends with the client, whether or not that ever hears of it."""
+        self._watch = watch
         if self._outcome.done():
-            _hang_up(reply)
-            return
-        if isinstance(reply, Watch):
-            self._watch = reply
-        self._outcome.set_result(reply)
+            watch.close()
 
     def _fail(self) -> None:
         """The client notices that the connection is gone."""
@@ -175,12 +174,6 @@ class _Exchange(AbstractAsyncContextManager[Answer]):
             self._outcome.exception()  # who gave up in the moment of failure doesn't want to know of it
         if self._watch is not None:
             self._watch.close()
-
-
-def _hang_up(reply: Reply | Watch) -> None:
-    """Nobody reads this answer."""
-    if isinstance(reply, Watch):
-        reply.close()
 
 
 class _Whole:

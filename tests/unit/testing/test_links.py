@@ -64,6 +64,20 @@ class TestPartition:
 
         play(scene)
 
+    def test_the_answer_to_a_watch(self) -> None:
+        """A watch whose answer is lost in a partition ends at the server when the client gives up."""
+
+        async def scene(server: APIServer, _: Session) -> Any:
+            link = Link(delay=lambda: 1.0)
+            me = over(server, link)
+            asyncio.get_running_loop().call_later(1.5, link.cut)
+            with pytest.raises(TransportError, match="no answer within"):
+                async with me.watch(NODES):
+                    pass
+            return server.watches
+
+        assert [] == play(scene)
+
     def test_delays(self) -> None:
         """Each message takes the seconds that the link's delay says: the request, and the answer."""
 
