@@ -63,11 +63,6 @@ class Link:
             for deliver in kept:
                 self.send(deliver)
 
-    def break_watches(self) -> None:
-        """Cut all watches off, as a network that fails for a moment does."""
-        for watch in self.watches:
-            watch.break_off()
-
     def attach(self, watch: Watch) -> None:
         """Have a watch come over this link."""
         self.watches = [*(each for each in self.watches if each.open), watch]

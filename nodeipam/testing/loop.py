@@ -46,8 +46,6 @@ class VirtualLoop(base_events.BaseEventLoop):
         super().__init__()
         self.now = 0.0
         """Virtual seconds since the loop was made, by nobody's clock in particular."""
-        self.steps = 0
-        """How many callbacks have run."""
 
     def time(self) -> float:
         """The time on the clock of the current host; outside of all hosts, `now`."""
@@ -115,7 +113,6 @@ class VirtualLoop(base_events.BaseEventLoop):
                 continue
             host = host_of(handle)
             if host is None or host.admits(handle):
-                self.steps += 1
                 handle._run()
 
     def _write_to_self(self) -> None:
