@@ -30,7 +30,7 @@ from .discovery import discover
 from .faults import Fault
 from .kinds import BUILTIN_KINDS, Kind, Validate, anything
 from .output import negotiate
-from .patches import patched
+from .patches import MERGE_PATCH, patched
 from .reading import list_page, open_watch
 from .routing import Query, Target, route
 from .status import REASONS, Refusal, method_not_allowed, status_body, unsupported_media_type
@@ -188,7 +188,7 @@ class APIServer:
         """
         kind = self._kinds[str(resource)]
         old = self._of(resource).records[namespace, name]
-        body = patched(kind, old.body, "application/merge-patch+json", msgspec.json.encode(patch))
+        body = patched(kind, old.body, MERGE_PATCH, msgspec.json.encode(patch))
         return self.put({"kind": kind.kind, "apiVersion": kind.api_version, **body})
 
     def get(self, resource: Resource[Any] | str, name: str, *, namespace: str = "") -> dict[str, Any]:

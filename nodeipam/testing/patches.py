@@ -13,15 +13,16 @@ from typing import Any
 import msgspec
 
 from .kinds import Kind
-from .status import Refusal, bad_request, unsupported_media_type
+from .status import Refusal, bad_request, other_kind, unsupported_media_type
 from .strategic import strategic_merge
 
-__all__ = ["patched"]
+__all__ = ["MERGE_PATCH", "patched"]
+
+MERGE_PATCH = "application/merge-patch+json"
 
 Body = dict[str, Any]
 
-_MERGE = "application/merge-patch+json"
-_JSON = "application/json-patch+json"
+_JSON_PATCH = "application/json-patch+json"
 _STRATEGIC = "application/strategic-merge-patch+json"
 
 
@@ -32,17 +33,17 @@ def patched(kind: Kind, old: Mapping[str, Any], content_type: str, data: bytes |
         Refusal: 400, the patch can't be read; 415, not this kind of patch; 422 or 500, it can't be carried
             out.
     """
-    match content_type.partition(";")[0].strip():
-        case "application/merge-patch+json":
-            return _without_type(kind, _merge(old, _object(data)))
-        case "application/json-patch+json":
-            whole = {"kind": kind.kind, "apiVersion": kind.api_version, **old}
-            return _without_type(kind, _json_patch(whole, data))
-        case "application/strategic-merge-patch+json" if not kind.custom:
-            return _without_type(kind, strategic_merge(kind.merge_keys, old, _object(data)))
-        case _:
-            accepted = [_JSON, _MERGE] if kind.custom else [_JSON, _MERGE, _STRATEGIC]
-            raise unsupported_media_type(", ".join(accepted))
+    accepted = [_JSON_PATCH, MERGE_PATCH] if kind.custom else [_JSON_PATCH, MERGE_PATCH, _STRATEGIC]
+    media_type = content_type.partition(";")[0].strip()
+    if media_type not in accepted:
+        raise unsupported_media_type(", ".join(accepted))
+    if media_type == MERGE_PATCH:
+        body = _merge(old, _object(data))
+    elif media_type == _JSON_PATCH:
+        body = _json_patch({"kind": kind.kind, "apiVersion": kind.api_version, **old}, data)
+    else:
+        body = strategic_merge(kind.merge_keys, old, _object(data))
+    return _without_type(kind, body)
 
 
 def _without_type(kind: Kind, body: Any) -> Body:
@@ -50,10 +51,7 @@ def _without_type(kind: Kind, body: Any) -> Body:
         raise bad_request("the patched object is not a JSON object")
     named = body.get("apiVersion") or kind.api_version, body.get("kind") or kind.kind
     if named != (kind.api_version, kind.kind):
-        raise bad_request(
-            f"the API version in the data ({named[0]}, Kind={named[1]}) does not match "
-            f"the expected API version ({kind.api_version}, Kind={kind.kind})"
-        )
+        raise other_kind(*named, expected=(kind.api_version, kind.kind))
     return {k: v for k, v in body.items() if k not in {"kind", "apiVersion"}}
 
 

@@ -15,7 +15,7 @@ from nodeipam.runtime.errors import Cause
 from nodeipam.runtime.objects import ObjectMeta
 
 from .kinds import Kind
-from .status import Refusal, bad_request, conflict, invalid
+from .status import Refusal, bad_request, conflict, invalid, other_kind
 
 __all__ = ["created", "decode_object", "terminating", "updated"]
 
@@ -42,10 +42,7 @@ def decode_object(kind: Kind, data: bytes | None) -> Body:
     body = _decode(data)
     named = body.pop("apiVersion", kind.api_version), body.pop("kind", kind.kind)
     if named != (kind.api_version, kind.kind):
-        raise bad_request(
-            f"the API version in the data ({named[0]}, Kind={named[1]}) does not match "
-            f"the expected API version ({kind.api_version}, Kind={kind.kind})"
-        )
+        raise other_kind(*named, expected=(kind.api_version, kind.kind))
     return body
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "method_not_allowed",
     "not_acceptable",
     "not_found",
+    "other_kind",
     "status_body",
     "too_large_version",
     "unreasoned",
@@ -136,6 +137,14 @@ def unsupported_media_type(accepted: str) -> Refusal:
     """The request's body comes in a form that isn't read here."""
     message = f"the body of the request was in an unknown format - accepted media types include: {accepted}"
     return Refusal(415, message)
+
+
+def other_kind(api_version: str, kind: str, *, expected: tuple[str, str]) -> Refusal:
+    """The body says that it is an object of another kind than the path."""
+    return bad_request(
+        f"the API version in the data ({api_version}, Kind={kind}) does not match "
+        f"the expected API version ({expected[0]}, Kind={expected[1]})"
+    )
 
 
 def unreasoned(message: str) -> Refusal:
