@@ -28,7 +28,6 @@ _PATCH = asks("PATCH", "nodes")
 
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("again", [None, 1, 5], ids=["once", "again-at-once", "again-soon"])
-@pytest.mark.filterwarnings("error")
 def test_a_cancel_leaves_nothing_behind(phase: str, again: int | None) -> None:
     """However far it has come, a cancelled controller ends whole, and the next one serves every Node."""
     stride = 1 if phase == "stop" or STRIDE == 1 else STRIDE if again is None else STRIDE * 5
@@ -36,7 +35,6 @@ def test_a_cancel_leaves_nothing_behind(phase: str, again: int | None) -> None:
     while run_virtual(_cancelled(phase, *((k,) if again is None else (k, k + again)))):
         k += stride
         runs += 1
-    gc.collect()
     print(f"{phase}: {runs} runs, stride {stride}, {k} suspensions")  # noqa: T201 - the figures of the sweep
     assert runs > 1
 
@@ -90,7 +88,7 @@ async def _cancelled(phase: str, *at: int) -> bool:  # noqa: PLR0915 - one story
         sent = len(cluster.server.log)
         cluster.heal()
         cluster.start("b")
-        await cluster.until(lambda: len(cluster.assigned()) == NODES or not cluster.server.nodes())
+        await cluster.until(lambda: len(cluster.assigned()) == NODES)
         await cluster.rest()
         late = [
             line for line in cluster.server.log[sent:] if line.identity == "a" and 200 <= line.status < 300
@@ -99,6 +97,7 @@ async def _cancelled(phase: str, *at: int) -> bool:  # noqa: PLR0915 - one story
             assert [] == late, f"{where}: a write was carried out after its end"
         now = cluster.assigned()
         assert early == {name: now.get(name) for name in early}, f"{where}: a range has changed"
+    gc.collect()  # a task whose failure nobody has asked for tells of it when it goes
     assert [] == problems, where
     return cancelling.reached
 
