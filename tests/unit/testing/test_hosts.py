@@ -36,6 +36,20 @@ async def ticks(log: Log) -> None:
         log.append(("finally", loop.now))
 
 
+async def stand_still(loop: VirtualLoop, log: Log, stop: Callable[[Host], None]) -> None:
+    """Let a host tick, stop it for four seconds, let it go on, and look at its clocks."""
+    host = Host(loop, "standing")
+    host.start(ticks(log))
+    await asyncio.sleep(1.5)
+    stop(host)
+    await asyncio.sleep(4.0)
+    host.resume()
+    await asyncio.sleep(1.1)
+    log.append(("monotonic", host.run(VirtualClock().monotonic)))
+    log.append(("elapsed", host.run(VirtualClock().elapsed)))
+    host.crash()
+
+
 class TestClocks:
     def test_a_fast_one(self) -> None:
         """On a host whose clock runs a quarter too fast, a second is over after 0.8 s."""
@@ -91,32 +105,16 @@ class TestStanding:
         """A paused process does nothing, and its timers have gone off by the time it goes on."""
 
         async def scene(loop: VirtualLoop, log: Log) -> None:
-            host = Host(loop, "paused")
-            host.start(ticks(log))
-            await asyncio.sleep(1.5)
-            host.pause()
-            await asyncio.sleep(4.0)
-            host.resume()
-            await asyncio.sleep(1.1)
-            log.append(("elapsed", host.run(VirtualClock().elapsed)))
-            host.crash()
+            await stand_still(loop, log, Host.pause)
 
-        assert [("tick", 1.0), ("tick", 5.5), ("tick", 6.5), ("elapsed", 6.6)] == play(scene)
+        clocks = [("monotonic", 6.6), ("elapsed", 6.6)]
+        assert [("tick", 1.0), ("tick", 5.5), ("tick", 6.5), *clocks] == play(scene)
 
     def test_suspended(self) -> None:
         """To a suspended machine the pause took no time, but for the clock that counts suspend."""
 
         async def scene(loop: VirtualLoop, log: Log) -> None:
-            host = Host(loop, "asleep")
-            host.start(ticks(log))
-            await asyncio.sleep(1.5)
-            host.suspend()
-            await asyncio.sleep(4.0)
-            host.resume()
-            await asyncio.sleep(1.1)
-            log.append(("monotonic", host.run(VirtualClock().monotonic)))
-            log.append(("elapsed", host.run(VirtualClock().elapsed)))
-            host.crash()
+            await stand_still(loop, log, Host.suspend)
 
         assert [("tick", 1.0), ("tick", 6.0), ("monotonic", 2.6), ("elapsed", 6.6)] == play(scene)
 
