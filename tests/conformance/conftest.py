@@ -11,7 +11,9 @@ from nodeipam.runtime.kubeconfig import from_kubeconfig
 from nodeipam.runtime.transport import Transport
 from nodeipam.testing import APIServer, ModelTransport
 from tests.conformance.target import Server
+from tests.conftest import MANIFESTS
 from tests.e2e.controlplane import ControlPlane
+from tests.e2e.kube import read_manifests
 
 UNLIKE = {
     "TestBeginning::test_no_number": "answers a version that is no number otherwise",
@@ -33,7 +35,6 @@ UNLIKE = {
     "TestRefusal::test_bad_labels[labels2]": "doesn't validate labels",
     "TestRefusal::test_bad_labels[labels3]": "doesn't validate labels",
     "TestRefusal::test_wrong_type": "doesn't know the types of built-in fields",
-    "TestCreation::test_unknown_custom_fields": "keeps fields that a kind made by `register` doesn't have",
     "TestCreation::test_unknown_fields": "keeps fields that built-in kinds don't have",
     "TestCreation::test_dry_run": "has no dry runs",
 }
@@ -71,7 +72,8 @@ async def server(request: pytest.FixtureRequest, target: ControlPlane | None) ->
 @asynccontextmanager
 async def _model() -> AsyncIterator[Transport]:
     model = APIServer()
-    model.register("networking.x-k8s.io/v1", "ClusterCIDR", "clustercidrs", namespaced=False, status=True)
+    (definition,) = read_manifests(MANIFESTS / "crd.yaml")
+    model.install(definition)
     yield ModelTransport(model, identity="tests")
 
 
