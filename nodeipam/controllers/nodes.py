@@ -108,7 +108,9 @@ class NodeReconciler:
             name = old.metadata.name if old is not None else ""
             return name in self.waiting or self.reports.said_of_node(name) or bool(self.fence.aside)
         if not new.pod_cidrs:
-            if old is None or old.terminating != new.terminating or not old.same_labels(new):
+            if old is None or old.pod_cidrs:  # it appeared, or etcd was restored to a time before its ranges
+                return True
+            if old.terminating != new.terminating or not old.same_labels(new):
                 return True
             held = self.ledger.reservation(new.metadata.uid)
             return held is not None and (held.answered or self.ledger.overlapped(held))
