@@ -228,9 +228,13 @@ class APIServer:
         """All that is stored, to be restored later."""
         return self._storage.backup()
 
-    def restore(self, backup: Backup) -> None:
-        """Be as at the time of the backup, as after etcd was restored: versions go back, watches end."""
-        self._storage.restore(backup)
+    def restore(self, backup: Backup, *, bump: int = 0) -> None:
+        """Be as at the time of the backup, as after etcd was restored: versions go back, watches end.
+
+        `bump` is what `etcdutl snapshot restore --mark-compacted --bump-revision` gets: enough of it, and
+        clients that have seen later versions are told to list again. Without it they may never notice.
+        """
+        self._storage.restore(backup, bump=bump)
         self.close_watches()
 
     def compact(self) -> None:

@@ -52,6 +52,8 @@ class Requests(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of the object; empty: every one."""
     subresource: str | None = None
     """None: with or without one; empty: only without."""
+    body: str = ""
+    """Text that what it carries contains; empty: whatever it carries."""
 
     def __call__(self, call: Call) -> bool:
         """Whether this request is among them."""
@@ -61,6 +63,7 @@ class Requests(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             and self.resource in ("", place.plural)
             and self.name in ("", place.name)
             and self.subresource in (None, place.subresource)
+            and (not self.body or self.body.encode() in (call.body or b""))
         )
 
 

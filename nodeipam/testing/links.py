@@ -29,10 +29,16 @@ class Link:
         self.up = True
         self.watches: list[Watch] = []
         """Those open over this link."""
+        self._under_way: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self._kept: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:
         return f"<Link: {'up' if self.up else 'down'}, {len(self.watches)} watches, {len(self._kept)} kept>"
+
+    @property
+    def under_way(self) -> int:
+        """How many messages have been sent and not arrived."""
+        return len(self._under_way) + len(self._kept)
 
     def send(self, deliver: Callable[[], None], *, after: float = 0.0) -> None:
         """Have `deliver` called when a message arrives that is sent now, or `after` so many seconds.
@@ -41,8 +47,15 @@ class Link:
         """
         seconds = after + self.delay()
         if seconds > 0:
-            outside(asyncio.get_running_loop().call_later, seconds, self._arrive, deliver)
+            call_later = asyncio.get_running_loop().call_later
+            self._under_way[deliver] = outside(call_later, seconds, self._arrive, deliver)
         else:
+            self._arrive(deliver)
+
+    def land(self) -> None:
+        """Have everything that is under way arrive now, in the order in which it was sent."""
+        for deliver, timer in list(self._under_way.items()):
+            timer.cancel()
             self._arrive(deliver)
 
     def cut(self) -> None:
@@ -70,6 +83,7 @@ class Link:
             watch.hold()
 
     def _arrive(self, deliver: Callable[[], None]) -> None:
+        self._under_way.pop(deliver, None)
         if self.up:
             deliver()
         else:

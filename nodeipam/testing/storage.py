@@ -160,9 +160,12 @@ class Storage:
         kinds = self._collections.items()
         return Backup(self.version, {name: dict(collection.records) for name, collection in kinds})
 
-    def restore(self, backup: Backup) -> None:
-        """Be as at the time of the backup. There is no history, and nobody is told."""
-        self.version = self.compacted = backup.version
+    def restore(self, backup: Backup, *, bump: int = 0) -> None:
+        """Be as at the time of the backup. There is no history, and nobody is told.
+
+        `bump`: by how much the next versions are raised, and all before them are compacted.
+        """
+        self.version = self.compacted = backup.version + bump
         for name, collection in self._collections.items():
             collection.reset(backup.records.get(name, {}))
 
