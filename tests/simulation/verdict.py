@@ -1,0 +1,214 @@
+"""What has to be true once nothing goes wrong any more: I3, I4, I6 and I8, told by brute force.
+
+| | asked | of |
+|---|---|---|
+| I3 | does a Node wait that could be served? does a pool stay that nobody uses? | the objects in store |
+| I4 | is as much accounted for as Nodes hold? | the leader's metrics |
+| I6 | is anything asked for but Leases and watches? | the server's log |
+| I8 | was an event told again though nothing had changed? | the server's log |
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from nodeipam.testing import Logged
+
+from .observer import EXCLUDED, Span, holds, span
+
+if TYPE_CHECKING:
+    from .cluster import Cluster
+
+__all__ = ["Verdict"]
+
+_PATIENCE = 900.0
+"""Seconds for which a Node may wait after the last fault: one that was set aside is tried again after 300."""
+_QUIET = 20.0
+"""Seconds in which nothing may be asked for at rest."""
+_ZONE = "topology.kubernetes.io/zone"
+
+
+class Verdict:
+    """The end of one run."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._observer = cluster.observer
+
+    async def reach(self) -> None:
+        """Wait until all is as it should be, or note what isn't."""
+        await self._settle()
+        self._cluster.land()
+        await self._settle()
+        if not self._observer.violations:
+            self._check_answers()
+
+    async def _settle(self) -> None:
+        cluster, observer = self._cluster, self._observer
+        if observer.violations:
+            return
+        if not await cluster.wait(lambda: not any(self._wrong()), seconds=_PATIENCE):
+            for invariant, what in self._wrong():
+                observer.violated(invariant, what)
+                return
+        since = len(cluster.server.log)
+        for _ in range(int(_PATIENCE / _QUIET)):
+            await asyncio.sleep(_QUIET)
+            noise = [line for line in cluster.server.log[since:] if _is_noise(line)]
+            if not noise or observer.violations:
+                return
+            since = len(cluster.server.log)
+        observer.violated("I6", f"{len(noise)} requests in {_QUIET:g} s at rest, such as {_say(noise[-1])}")
+
+    def _wrong(self) -> Iterator[tuple[str, str]]:
+        """What isn't yet as it should be: the invariant, and in what way."""
+        for what in self._undone():
+            yield "I3", what
+        for what in self._misaccounted():
+            yield "I4", what
+
+    # I3
+
+    def _undone(self) -> Iterator[str]:
+        """What the controller should have done by now."""
+        taken = self._taken()
+        for name, body in self._observer.nodes.items():
+            if holds(body) or "deletionTimestamp" in body["metadata"]:
+                continue
+            for pool_name, pool in self._observer.pools.items():
+                if _serves(pool, body) and (free := _free(pool, taken)):
+                    yield f"{name} waits, and {pool_name} has {' and '.join(free)}"
+        for name, pool in self._observer.pools.items():
+            if "deletionTimestamp" in pool["metadata"] and not any(self._users(pool)):
+                yield f"{name} is being deleted, and no Node uses it"
+
+    def _taken(self) -> list[Span]:
+        held = [text for body in self._observer.nodes.values() for text in holds(body)]
+        return [span(text) for text in (*EXCLUDED, *held)]
+
+    def _users(self, pool: Any) -> Iterator[str]:
+        """Nodes that hold a block of a pool in each of its families."""
+        ranges = [span(text) for text in _ranges(pool)]
+        for name, body in self._observer.nodes.items():
+            held = [span(text) for text in holds(body)]
+            if all(any(one.overlaps(block) for block in held) for one in ranges):
+                yield name
+
+    # I4
+
+    def _misaccounted(self) -> Iterator[str]:
+        """Where the leader's metrics differ from what Nodes hold."""
+        leader = next((r for r in self._cluster.replicas.values() if r.alive and r.manager.leading), None)
+        if leader is None:
+            yield "nobody leads"
+            return
+        sample = leader.manager.client.metrics.registry.get_sample_value
+        waiting = sum(
+            not holds(body) and "deletionTimestamp" not in body["metadata"]
+            for body in self._observer.nodes.values()
+        )
+        for metric, right in (("waiting_nodes", waiting), ("reserved_nodes", 0), ("set_aside_nodes", 0)):
+            found = sample(f"node_ipam_controller_{metric}")
+            if found != right:
+                yield f"{metric} of {leader.name} is {found} where {right} would be right"
+        taken = self._taken()
+        for name, pool in self._observer.pools.items():
+            for text in _ranges(pool):
+                labels = {"clusterCIDR": text, "clusterCIDRName": name}
+                used = sample("node_ipam_controller_multicidrset_usage_cidrs", labels)
+                share = _share(text, taken)
+                if used is None or abs(used - share) > 1e-9:
+                    yield f"usage of {name}'s {text} at {leader.name} is {used} where {share} would be right"
+
+    # What the log shows
+
+    def _check_answers(self) -> None:
+        log = self._cluster.server.log
+        for line in log:
+            if (
+                line.status == 422
+                and "/nodes/" in line.call.path
+                and b'"podCIDRs"' in (line.call.body or b"")
+            ):
+                self._observer.violated("I2", f"{line.identity} tried to change podCIDRs: {_say(line)}")
+        told = Counter(
+            _gist(line) for line in log if line.call.method == "POST" and "/events" in line.call.path
+        )
+        changes = len(self._cluster.told) + sum(
+            replica.started for replica in self._cluster.replicas.values()
+        )
+        for (identity, reason, name, note), times in told.items():
+            if times > changes:
+                self._observer.violated("I8", f"{identity} told {times} times: {reason} of {name}: {note}")
+
+
+def _is_noise(line: Logged) -> bool:
+    call = line.call
+    if "/leases" in call.path:
+        return False
+    return call.method != "GET" or ("watch", "true") not in tuple(call.query)
+
+
+def _say(line: Logged) -> str:
+    return f"{line.call.method} {line.call.path} by {line.identity}: {line.status}"
+
+
+def _gist(line: Logged) -> tuple[str, str, str, str]:
+    body = msgspec.json.decode(line.call.body or b"{}")
+    return (
+        line.identity,
+        body.get("reason", ""),
+        body.get("regarding", {}).get("name", ""),
+        body.get("note", ""),
+    )
+
+
+def _ranges(pool: Any) -> list[str]:
+    return [text for family in ("ipv4", "ipv6") if (text := pool["spec"].get(family))]
+
+
+def _serves(pool: Any, node: Any) -> bool:
+    if "deletionTimestamp" in pool["metadata"]:
+        return False
+    selector = pool["spec"].get("nodeSelector")
+    if selector is None:
+        return True
+    zone = (node["metadata"].get("labels") or {}).get(_ZONE)
+    return any(
+        zone in expression["values"]
+        for term in selector["nodeSelectorTerms"]
+        for expression in term["matchExpressions"]
+    )
+
+
+def _free(pool: Any, taken: list[Span]) -> list[str]:
+    """A free block of each family, [] unless there is one of each."""
+    found = []
+    for text in _ranges(pool):
+        network = ip_network(text)
+        length = network.max_prefixlen - pool["spec"]["perNodeHostBits"]
+        for block in network.subnets(new_prefix=length):
+            addresses = span(str(block))
+            if not any(addresses.overlaps(other) for other in taken):
+                found.append(str(block))
+                break
+        else:
+            return []
+    return found
+
+
+def _share(text: str, taken: list[Span]) -> float:
+    """The share of a range that is taken, whoever takes it how often."""
+    whole = span(text)
+    used, last = 0, whole.first - 1
+    for other in sorted(other for other in taken if other.overlaps(whole)):
+        first, end = max(other.first, last + 1), min(other.last, whole.last)
+        used += max(0, end - first + 1)
+        last = max(last, end)
+    return used / (whole.last - whole.first + 1)
