@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import Context
 from dataclasses import replace
@@ -37,7 +37,7 @@ from nodeipam.testing import (
 from nodeipam.testing.status import Refusal
 
 from . import schedule as steps
-from .observer import EXCLUDED, LEASES, NODES, POOLS, Observer, Writer
+from .observer import EXCLUDED, LEASES, NODES, POOLS, Observer, Writer, ranges
 from .schedule import Run, Schedule, Step
 from .verdict import Verdict
 
@@ -113,6 +113,12 @@ class Replica:
             if node.metadata.name == name:
                 return bool(node.metadata.uid == uid and node.pod_cidrs)
         return False
+
+    def serving(self) -> Iterator[str]:
+        """The ranges of all ClusterCIDRs in its cache that aren't being deleted."""
+        for pool in self.manager._informers[1].store.list():  # noqa: SLF001 - read as a debugger would
+            if not pool.terminating:
+                yield from ranges({"spec": pool.spec})
 
 
 class Cluster:
@@ -213,9 +219,11 @@ class Cluster:
         election = replace(LOCK, id=writer_name)
         writer = Writer(
             writer_name,
+            place=name,
             elapsed=lambda: host.elapsed(self.loop.now),
             deadline=election.effective_renew_deadline,
             knows=replica.knows,
+            serving=replica.serving,
         )
         self.observer.began(writer)
         transport = _Tap(

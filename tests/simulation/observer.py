@@ -6,7 +6,7 @@ told from what was sent and what is stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from ipaddress import ip_network
 from typing import Any, NamedTuple
@@ -17,7 +17,19 @@ from nodeipam.runtime import Call
 from nodeipam.testing import APIServer
 from nodeipam.testing.storage import Change
 
-__all__ = ["EXCLUDED", "LEASES", "NODES", "POOLS", "Observer", "Span", "Writer", "holds", "span"]
+__all__ = [
+    "EXCLUDED",
+    "LEASES",
+    "NODES",
+    "POOLS",
+    "Observer",
+    "Span",
+    "Writer",
+    "holds",
+    "ranges",
+    "span",
+    "uses",
+]
 
 NODES = "nodes"
 POOLS = "clustercidrs.networking.x-k8s.io"
@@ -40,6 +52,10 @@ class Span(NamedTuple):
         """Whether they have an address in common."""
         return self.version == other.version and self.first <= other.last and other.first <= self.last
 
+    def within(self, other: Span) -> bool:
+        """Whether all of its addresses are the other's too."""
+        return self.version == other.version and other.first <= self.first and self.last <= other.last
+
 
 @lru_cache(maxsize=65536)
 def span(text: str) -> Span:
@@ -53,34 +69,54 @@ def holds(body: Any) -> tuple[str, ...]:
     return tuple((body.get("spec") or {}).get("podCIDRs") or ())
 
 
+def ranges(pool: Any) -> list[str]:
+    """The ranges of a ClusterCIDR."""
+    return [text for family in ("ipv4", "ipv6") if (text := pool["spec"].get(family))]
+
+
+def uses(pool: Any, cidrs: Iterable[str]) -> bool:
+    """Whether a Node that holds these uses a pool: it has a block of its size in each of its ranges."""
+    size = 1 << pool["spec"]["perNodeHostBits"]
+    held = [block for block in map(span, cidrs) if block.last - block.first + 1 == size]
+    return all(any(block.within(whole) for block in held) for whole in map(span, ranges(pool)))
+
+
 class Writer:
     """One process, as far as its right to write can be told from outside.
 
     Args:
-        name: which the holder that it writes into the Lease begins with.
+        name: for people.
+        place: who the server takes it for.
         elapsed: its own clock.
         deadline: seconds after a renewal was sent for which it may write.
         knows: whether it has seen what the Node of a name and UID holds.
+        serving: the ranges of the pools that it takes to be in service, by what it has seen.
     """
 
     def __init__(
         self,
         name: str,
         *,
+        place: str,
         elapsed: Callable[[], float],
         deadline: float,
         knows: Callable[[str, str], bool],
+        serving: Callable[[], Iterable[str]],
     ) -> None:
         self.name = name
+        self.place = place
         self.elapsed = elapsed
         self.deadline = deadline
         self.knows = knows
+        self.serving = serving
         self.valid_until = -1.0
         """By its clock: no renewal that the server has carried out lets it write for longer."""
         self.elected_at = -1.0
         """When, on the loop's clock, the Lease last became its own."""
         self.renewals: dict[str, float] = {}
         """When each was sent by its clock, by the renewTime in it."""
+        self.offered: set[tuple[str, str]] = set()
+        """UID and range of what it has tried to write."""
 
 
 class _Held(NamedTuple):
@@ -110,7 +146,9 @@ class Observer:
         self._excluded = {text: span(text) for text in EXCLUDED}
         self._held: dict[str, _Held] = {}
         """By UID."""
-        self._writers: dict[str, Writer] = {}
+        self._writers: list[Writer] = []
+        self._elected: Writer | None = None
+        """Whose the Lease is."""
         self._last: Writer | None = None
         """Who gave out ranges last."""
         self._open_until = -1.0
@@ -120,7 +158,7 @@ class Observer:
 
     def began(self, writer: Writer) -> None:
         """A process was started."""
-        self._writers[writer.name] = writer
+        self._writers.append(writer)
 
     def restored(self) -> None:
         """The server was set back: what it forgot has never been, and what it holds was given by others."""
@@ -164,6 +202,11 @@ class Observer:
         if holds(self.nodes.get(name, {})) and writer.knows(name, uid):
             self.violated("I2", f"{writer.name} sends {_say(call)} though it has seen that {name} has ranges")
         for text in holds(msgspec.json.decode(call.body or b"{}")):
+            if (uid, text) not in writer.offered and not any(
+                map(span(text).within, map(span, writer.serving()))
+            ):
+                self.violated("I3", f"{writer.name} takes {text} for {name} from no pool that is in service")
+            writer.offered.add((uid, text))
             for other_uid, held in self._held.items():
                 if held.foreign_since < 0 or not self._is_known(writer, other_uid, held):
                     continue
@@ -216,29 +259,31 @@ class Observer:
                 if given.overlaps(never):
                     self.violated("I1", f"{actor} gave {name} {text}, of the service range {excluded}")
 
-    def _pool_changed(self, _: str, change: Change) -> None:
+    def _pool_changed(self, actor: str, change: Change) -> None:
         body = change.record.body
-        if change.type == "DELETED":
-            self.pools.pop(body["metadata"]["name"], None)
-        else:
+        if change.type != "DELETED":
             self.pools[body["metadata"]["name"]] = body
-
-    def _lease_changed(self, _: str, change: Change) -> None:
-        before = "" if change.previous is None else _holder(change.previous.body)
-        after = "" if change.type == "DELETED" else _holder(change.record.body)
-        writer = self._writers.get(after.partition("_")[0])
-        if writer is None:
             return
-        if after != before or change.type == "ADDED":
+        self.pools.pop(body["metadata"]["name"], None)
+        for held in self._held.values() if actor and self._now() > self._open_until else ():
+            others = any(uses(pool, held.cidrs) for pool in self.pools.values())
+            if held.foreign_since < 0 and uses(body, held.cidrs) and not others:
+                self.violated("I3", f"{actor} let {body['metadata']['name']} go, and {held.name} uses it")
+
+    def _lease_changed(self, actor: str, change: Change) -> None:
+        spec = change.record.body["spec"]
+        known = [writer for writer in self._writers if writer.place == actor]
+        writer = next((each for each in reversed(known) if spec.get("renewTime", "") in each.renewals), None)
+        holder = str(spec.get("holderIdentity") or "")
+        if writer is None or change.type == "DELETED" or not holder:
+            self._elected = None
+            return
+        if writer is not self._elected:
+            self._elected = writer
             writer.elected_at = self._now()
-        sent = writer.renewals.get(change.record.body["spec"].get("renewTime", ""))
-        if sent is not None:
-            writer.valid_until = max(writer.valid_until, sent + writer.deadline)
+        sent = writer.renewals[spec["renewTime"]]
+        writer.valid_until = max(writer.valid_until, sent + writer.deadline)
 
 
 def _say(call: Call) -> str:
     return f"{call.method} {call.path}"
-
-
-def _holder(body: Any) -> str:
-    return str((body.get("spec") or {}).get("holderIdentity") or "")

@@ -20,7 +20,7 @@ import msgspec
 
 from nodeipam.testing import Logged
 
-from .observer import EXCLUDED, Span, holds, span
+from .observer import EXCLUDED, Span, holds, ranges, span, uses
 
 if TYPE_CHECKING:
     from .cluster import Cluster
@@ -85,20 +85,13 @@ class Verdict:
                 if _serves(pool, body) and (free := _free(pool, taken)):
                     yield f"{name} waits, and {pool_name} has {' and '.join(free)}"
         for name, pool in self._observer.pools.items():
-            if "deletionTimestamp" in pool["metadata"] and not any(self._users(pool)):
+            used = any(uses(pool, holds(body)) for body in self._observer.nodes.values())
+            if "deletionTimestamp" in pool["metadata"] and not used:
                 yield f"{name} is being deleted, and no Node uses it"
 
     def _taken(self) -> list[Span]:
         held = [text for body in self._observer.nodes.values() for text in holds(body)]
         return [span(text) for text in (*EXCLUDED, *held)]
-
-    def _users(self, pool: Any) -> Iterator[str]:
-        """Nodes that hold a block of a pool in each of its families."""
-        ranges = [span(text) for text in _ranges(pool)]
-        for name, body in self._observer.nodes.items():
-            held = [span(text) for text in holds(body)]
-            if all(any(one.overlaps(block) for block in held) for one in ranges):
-                yield name
 
     # I4
 
@@ -119,7 +112,7 @@ class Verdict:
                 yield f"{metric} of {leader.name} is {found} where {right} would be right"
         taken = self._taken()
         for name, pool in self._observer.pools.items():
-            for text in _ranges(pool):
+            for text in ranges(pool):
                 labels = {"clusterCIDR": text, "clusterCIDRName": name}
                 used = sample("node_ipam_controller_multicidrset_usage_cidrs", labels)
                 share = _share(text, taken)
@@ -169,10 +162,6 @@ def _gist(line: Logged) -> tuple[str, str, str, str]:
     )
 
 
-def _ranges(pool: Any) -> list[str]:
-    return [text for family in ("ipv4", "ipv6") if (text := pool["spec"].get(family))]
-
-
 def _serves(pool: Any, node: Any) -> bool:
     if "deletionTimestamp" in pool["metadata"]:
         return False
@@ -190,7 +179,7 @@ def _serves(pool: Any, node: Any) -> bool:
 def _free(pool: Any, taken: list[Span]) -> list[str]:
     """A free block of each family, [] unless there is one of each."""
     found = []
-    for text in _ranges(pool):
+    for text in ranges(pool):
         network = ip_network(text)
         length = network.max_prefixlen - pool["spec"]["perNodeHostBits"]
         for block in network.subnets(new_prefix=length):
