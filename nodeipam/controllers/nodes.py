@@ -227,7 +227,9 @@ class NodeReconciler:
         reservation.maybe_landed = reservation.answered = True
         self.nodes.expect(request, version)
         node = self.nodes.store.get(request)
-        if node is None or node.pod_cidrs or not self.nodes.current(request):
+        if node is None or node.metadata.uid != reservation.uid:  # re-created before the answer came
+            return None
+        if node.pod_cidrs or not self.nodes.current(request):
             return None
         return self._dropped(node, reservation)
 

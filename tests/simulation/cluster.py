@@ -168,6 +168,11 @@ class Cluster:
             await asyncio.sleep(0.5)
         return met
 
+    def heartbeat(self) -> None:
+        """Have every Node change, as its kubelet's reports do."""
+        for name in tuple(self.observer.nodes):
+            self.perform(steps.Touch(at=self.loop.now, node=name))
+
     def land(self) -> None:
         """Have everything arrive that is still under way, however late it was to be."""
         for replica in self.replicas.values():
@@ -176,10 +181,13 @@ class Cluster:
     def _set_out(self) -> None:
         for run in self.schedule.replicas:
             self.loop.call_at(run.start, self.start, run.name)
+        moments: dict[float, list[Step]] = {}
         for step in self.schedule.steps:
             if isinstance(step, steps.Restore):
                 self.loop.call_at(step.to, self._back_up, step.to)
-            self.loop.call_at(step.at, self.perform, step)
+            moments.setdefault(step.at, []).append(step)
+        for at, together in moments.items():
+            self.loop.call_at(at, self._perform_all, together)
 
     def _heal(self) -> None:
         """Nothing goes wrong any more, and every replica runs."""
@@ -271,13 +279,18 @@ class Cluster:
 
     # Steps
 
+    def _perform_all(self, together: list[Step]) -> None:
+        """Timers of one moment go off in no particular order; steps are taken in theirs."""
+        for step in together:
+            self.perform(step)
+
     def perform(self, step: Step) -> None:
         """Take one step; one that has lost its object is passed over."""
         self.told.append((self.loop.now, repr(step)))
         with suppress(KeyError, Refusal):
             self._perform(step)
 
-    def _perform(self, step: Step) -> None:  # noqa: C901, PLR0912 - one case for each step there is
+    def _perform(self, step: Step) -> None:  # noqa: C901, PLR0912, PLR0915 - one case for each step there is
         server = self.server
         match step:
             case steps.Join():
@@ -319,6 +332,8 @@ class Cluster:
             case steps.Break():
                 for watch in self.replicas[step.replica].link.watches:
                     watch.break_off()
+            case steps.Land():
+                self.replicas[step.replica].link.land()
             case steps.Fail():
                 server.faults.append(_fault(step))
             case steps.Compact():

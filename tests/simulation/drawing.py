@@ -58,41 +58,54 @@ def random_schedule(seed: int) -> Schedule:
 
 
 def hand_over(seed: int) -> Schedule:
-    """Many Nodes wait, and whoever leads is attacked between decision and write."""
+    """More Nodes than blocks, and whoever leads is attacked between decision and write.
+
+    Names are no order of arrival, so that each leader serves the Nodes in another order.
+    """
     rng = random.Random(f"hand-over {seed}")
-    replicas = _replicas(rng, 1.0)
-    names = [run.name for run in replicas]
-    bits = rng.choice((3, 4, 4)) + 1
-    steps: list[Step] = [AddPool(at=0.0, name="p0", ipv4="10.0.0.0/24", bits=bits)]
-    if rng.random() < 0.3:
-        steps.append(AddPool(at=0.0, name="p1", ipv4="10.0.0.0/25", bits=4))
+    odd = rng.random() < 0.5
+    names = "abc"[: rng.choice((2, 2, 3))]
+    replicas = tuple(_replica(rng, name, 0.6 * number, odd=odd) for number, name in enumerate(names))
+    blocks = rng.choice((4, 8))
+    steps: list[Step] = [
+        AddPool(at=0.0, name="p0", ipv4="10.0.0.0/25" if blocks == 4 else "10.0.0.0/24", bits=5)
+    ]
+    nodes = _names(rng, rng.randint(blocks, 3 * blocks))
     at = 0.0
-    for wave in range(rng.choice((1, 2, 3))):
-        steps += [Join(at=at, node=f"n{wave}-{i}") for i in range(rng.choice((4, 8, 12)))]
-        at += rng.choice((0.2, 3.0, 16.0))
-    for _ in range(rng.choice((1, 2, 3))):
-        steps += _attack(rng, names)
-    seconds = 60.0
+    for number, node in enumerate(nodes):
+        steps.append(Join(at=at, node=node))
+        if number % 4 == 3:
+            at += rng.choice((0.0, 0.0, 0.1, 2.0, 16.0))
+    for node in rng.sample(nodes, rng.randint(0, len(nodes) // 2)):
+        again = rng.choice((Leave, Rejoin, Touch))
+        steps.append(again(at=rng.uniform(0.0, 55.0), node=node))
+    for number in range(rng.choice((1, 2, 3))):
+        name = "a" if number == 0 and rng.random() < 0.8 else rng.choice(names)
+        steps += _attack(rng, name, at=0.0 if number == 0 else rng.uniform(0.0, 45.0))
     return Schedule(
         name=f"hand-over {seed}",
         seed=seed,
         replicas=replicas,
         steps=tuple(sorted(steps, key=lambda step: step.at)),
-        seconds=seconds,
+        seconds=60.0,
         latency=rng.choice((0.004, 0.02, 0.2)),
     )
 
 
+def _names(rng: random.Random, count: int) -> list[str]:
+    return [f"n{number:02}" for number in rng.sample(range(100), count)]
+
+
+def _replica(rng: random.Random, name: str, start: float, *, odd: bool) -> Run:
+    """`odd`: its clocks may be slow or fast."""
+    return Run(name=name, rate=rng.choice((0.85, 0.93, 1.0, 1.07, 1.15)) if odd else 1.0, start=start)
+
+
 def _replicas(rng: random.Random, within: float) -> tuple[Run, ...]:
-    count = rng.choice((2, 2, 2, 3))
     odd = rng.random() < 0.5
+    names = "abc"[: rng.choice((2, 2, 2, 3))]
     return tuple(
-        Run(
-            name=name,
-            rate=rng.choice((0.85, 0.93, 1.0, 1.07, 1.15)) if odd else 1.0,
-            start=rng.choice((0.0, 0.0, rng.uniform(0, within))),
-        )
-        for name in "abc"[:count]
+        _replica(rng, name, rng.choice((0.0, 0.0, rng.uniform(0, within))), odd=odd) for name in names
     )
 
 
@@ -104,7 +117,7 @@ def _life(rng: random.Random, seconds: float) -> Iterator[Step]:
         return rng.uniform(0.0, seconds * 0.9)
 
     dual = rng.random() < 0.3
-    nodes = [f"n{i}" for i in range(rng.randint(2, 10))]
+    nodes = _names(rng, rng.randint(2, 12))
     pools = [f"p{i}" for i in range(rng.randint(1, 4))]
     for i, name in enumerate(pools):
         yield AddPool(
@@ -134,38 +147,37 @@ def _life(rng: random.Random, seconds: float) -> Iterator[Step]:
             yield Label(at=when(), node=name, zone=rng.choice(_ZONES))
 
 
-def _attack(rng: random.Random, names: list[str]) -> Iterator[Step]:
+def _attack(rng: random.Random, name: str, at: float) -> Iterator[Step]:
     """Something that parts a leader from what it has decided."""
-    name = rng.choice(names)
-    at = rng.choice((0.0, 0.0, rng.uniform(0.0, 25.0)))
-    skip = rng.randint(0, 12)
+    skip = rng.randint(0, 8)
     away = rng.choice((6.0, 11.0, 14.0, 17.0, 40.0))
-    match rng.randrange(7):
-        case 0:
-            late = rng.choice(LATE)
-            yield Fail(
-                at=at, action="late", requests=NODES, replica=name, skip=skip, times=times(rng), delay=late
-            )
-            yield Stop(at=at + rng.uniform(0.0, 2.0), replica=name, kill=rng.random() < 0.6)
-            yield Start(at=at + 30.0, replica=name)
-        case 1:
-            action = rng.choice(PAUSING)
-            yield Fail(at=at, action=action, requests=NODES, replica=name, skip=skip, delay=away)
-        case 2:
-            action = rng.choice(CRASHING)
-            yield Fail(at=at, action=action, requests=NODES, replica=name, skip=skip)
-            yield Start(at=at + 20.0, replica=name)
-        case 3:
-            yield Cut(at=at + rng.uniform(0.0, 2.0), replica=name, seconds=away, lose=rng.random() < 0.3)
-        case 4:
-            suspended = rng.random() < 0.3
-            yield Pause(at=at + rng.uniform(0.0, 2.0), replica=name, seconds=away, suspended=suspended)
+    soon = at + rng.choice((0.1, 0.3, 1.0, 3.0))
+    match rng.randrange(8):
+        case 0 | 1:  # its writes land late, and it ends
+            yield _writes_late(rng, name, at, skip)
+            yield Stop(at=soon, replica=name, kill=rng.random() < 0.6)
+            yield Start(at=soon + rng.choice((1.0, 30.0)), replica=name)
+        case 2:  # they land late, and it is out of reach for a while
+            yield _writes_late(rng, name, at, skip)
+            yield Cut(at=soon, replica=name, seconds=away, lose=rng.random() < 0.3)
+        case 3:  # they land late, and somebody takes the lock from it
+            yield _writes_late(rng, name, at, skip)
+            yield Lock(at=soon, how=rng.choice(("deleted", "cleared")))
+        case 4:  # it stands still between decision and write, or right after
+            yield Fail(at=at, action=rng.choice(PAUSING), requests=NODES, replica=name, skip=skip, delay=away)
         case 5:
-            yield Fail(
-                at=at, action="late", requests=NODES, replica=name, skip=skip, times=times(rng), delay=away
-            )
-            yield Lock(at=at + rng.uniform(0.0, 5.0), how=rng.choice(("deleted", "cleared")))
-        case _:
+            yield Fail(at=at, action=rng.choice(CRASHING), requests=NODES, replica=name, skip=skip)
+            yield Start(at=at + rng.choice((2.0, 20.0)), replica=name)
+        case 6:
+            yield Pause(at=soon, replica=name, seconds=away, suspended=rng.random() < 0.3)
+        case _:  # its answers are lost, and it can't renew
             yield Fail(at=at, action="hang_after", requests=NODES, replica=name, skip=skip, times=times(rng))
             lease = Requests(verbs=("update",), resource="leases")
             yield Fail(at=at, action="drop_before", requests=lease, replica=name, times=8)
+
+
+def _writes_late(rng: random.Random, name: str, at: float, skip: int) -> Fail:
+    often = rng.choice((1, 4, None))
+    return Fail(
+        at=at, action="late", requests=NODES, replica=name, skip=skip, times=often, delay=rng.choice(LATE)
+    )

@@ -116,7 +116,7 @@ class Writer:
         self.renewals: dict[str, float] = {}
         """When each was sent by its clock, by the renewTime in it."""
         self.offered: set[tuple[str, str]] = set()
-        """UID and range of what it has tried to write."""
+        """UID and range of what it has tried to write in this term."""
 
 
 class _Held(NamedTuple):
@@ -201,21 +201,32 @@ class Observer:
         uid = self.nodes.get(name, {}).get("metadata", {}).get("uid", "")
         if holds(self.nodes.get(name, {})) and writer.knows(name, uid):
             self.violated("I2", f"{writer.name} sends {_say(call)} though it has seen that {name} has ranges")
-        for text in holds(msgspec.json.decode(call.body or b"{}")):
-            if (uid, text) not in writer.offered and not any(
-                map(span(text).within, map(span, writer.serving()))
-            ):
-                self.violated("I3", f"{writer.name} takes {text} for {name} from no pool that is in service")
+        body = msgspec.json.decode(call.body or b"{}")
+        for field in ("uid", "resourceVersion"):
+            if not body.get("metadata", {}).get(field):
+                self.violated("I1", f"{writer.name} sends {_say(call)} without its {field}")
+        for text in holds(body):
+            if (uid, text) not in writer.offered:
+                self._taken(writer, name, text)
             writer.offered.add((uid, text))
             for other_uid, held in self._held.items():
-                if held.foreign_since < 0 or not self._is_known(writer, other_uid, held):
+                if other_uid == uid or held.foreign_since < 0 or not self._is_known(writer, other_uid, held):
                     continue
-                for theirs in held.cidrs if other_uid != uid else ():
-                    if span(text).overlaps(span(theirs)):
-                        self.violated(
-                            "I1",
-                            f"{writer.name} offers {name} {text}, and knows that {held.name} has {theirs}",
-                        )
+                if any(span(text).overlaps(span(theirs)) for theirs in held.cidrs):
+                    has = ", ".join(held.cidrs)
+                    self.violated(
+                        "I1", f"{writer.name} offers {name} {text}, and knows that {held.name} has {has}"
+                    )
+
+    def _taken(self, writer: Writer, name: str, text: str) -> None:
+        """A process has chosen this range for a Node."""
+        if not any(map(span(text).within, map(span, writer.serving()))):
+            self.violated("I3", f"{writer.name} takes {text} for {name} from no pool that is in service")
+        elif not any(
+            pool["metadata"].get("finalizers") and any(map(span(text).within, map(span, ranges(pool))))
+            for pool in self.pools.values()
+        ):
+            self.violated("I3", f"{writer.name} takes {text} for {name} from a pool without a finalizer")
 
     def _is_known(self, writer: Writer, uid: str, held: _Held) -> bool:
         """Whether a process has to know what others gave: it came before its term, or it has seen it."""
@@ -281,6 +292,7 @@ class Observer:
         if writer is not self._elected:
             self._elected = writer
             writer.elected_at = self._now()
+            writer.offered.clear()
         sent = writer.renewals[spec["renewTime"]]
         writer.valid_until = max(writer.valid_until, sent + writer.deadline)
 

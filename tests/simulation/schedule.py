@@ -22,6 +22,7 @@ __all__ = [
     "Join",
     "Label",
     "Lag",
+    "Land",
     "Leave",
     "Lock",
     "Pause",
@@ -176,6 +177,12 @@ class Fail(_Step, frozen=True, kw_only=True):
     times: int | None = 1
 
 
+class Land(_Step, frozen=True, kw_only=True):
+    """Everything that a replica has sent arrives now, however late it was to be."""
+
+    replica: str
+
+
 # What happens to the API server
 
 
@@ -226,6 +233,7 @@ Step: TypeAlias = (
     | Lag
     | Stall
     | Break
+    | Land
     | Fail
     | Compact
     | Restore

@@ -29,6 +29,8 @@ __all__ = ["Verdict"]
 
 _PATIENCE = 900.0
 """Seconds for which a Node may wait after the last fault: one that was set aside is tried again after 300."""
+_HEARTBEAT = 300.0
+"""Seconds after which a kubelet reports its Node's status though nothing has changed."""
 _QUIET = 20.0
 """Seconds in which nothing may be asked for at rest."""
 _ZONE = "topology.kubernetes.io/zone"
@@ -53,7 +55,11 @@ class Verdict:
         cluster, observer = self._cluster, self._observer
         if observer.violations:
             return
-        if not await cluster.wait(lambda: not any(self._wrong()), seconds=_PATIENCE):
+        until = cluster.loop.now + _PATIENCE
+        while any(self._wrong()) and cluster.loop.now < until and not observer.violations:
+            await cluster.wait(lambda: not any(self._wrong()), seconds=_HEARTBEAT)
+            cluster.heartbeat()
+        if any(self._wrong()) and not observer.violations:
             for invariant, what in self._wrong():
                 observer.violated(invariant, what)
                 return
@@ -137,6 +143,8 @@ class Verdict:
             replica.started for replica in self._cluster.replicas.values()
         )
         for (identity, reason, name, note), times in told.items():
+            if "dropped" in note:
+                self._observer.violated("I8", f"{identity} gives a false alarm: {reason} of {name}: {note}")
             if times > changes:
                 self._observer.violated("I8", f"{identity} told {times} times: {reason} of {name}: {note}")
 
