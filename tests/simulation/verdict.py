@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from nodeipam.testing import Logged
+from nodeipam.testing.routing import asks_to_watch
 
 from .observer import EXCLUDED, Span, holds, ranges, span, uses
 
@@ -153,7 +154,7 @@ def _is_noise(line: Logged) -> bool:
     call = line.call
     if "/leases" in call.path:
         return False
-    return call.method != "GET" or ("watch", "true") not in tuple(call.query)
+    return call.method != "GET" or not asks_to_watch(call.query)
 
 
 def _say(line: Logged) -> str:
