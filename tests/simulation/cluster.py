@@ -179,6 +179,7 @@ class Cluster:
             replica.link.land()
 
     def _set_out(self) -> None:
+        self.loop.set_exception_handler(self._complained)
         for run in self.schedule.replicas:
             self.loop.call_at(run.start, self.start, run.name)
         moments: dict[float, list[Step]] = {}
@@ -188,6 +189,10 @@ class Cluster:
             moments.setdefault(step.at, []).append(step)
         for at, together in moments.items():
             self.loop.call_at(at, self._perform_all, together)
+
+    def _complained(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A callback failed, a step's or a replica's: it would only be logged."""
+        self.observer.violated("I7", f"{context['message']}: {context.get('exception')!r}")
 
     def _heal(self) -> None:
         """Nothing goes wrong any more, and every replica runs."""
