@@ -9,21 +9,27 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from nodeipam.testing import VirtualLoop
 
 from .cluster import Cluster, Outcome
+from .record import check
 from .schedule import Schedule
 
-__all__ = ["BATCH", "simulate", "simulate_all"]
+__all__ = ["BATCH", "apart", "simulate", "simulate_all"]
+
+T = TypeVar("T")
 
 BATCH = 40
 """How many runs a process makes."""
@@ -32,7 +38,12 @@ _HUNG = 300.0
 
 
 def simulate(schedule: Schedule) -> Outcome:
-    """Play one schedule from beginning to end. What it leaves behind stays in this process."""
+    """Play one schedule from beginning to end. What it leaves behind stays in this process.
+
+    Raises:
+        ValueError: it can't be played; the message says why.
+    """
+    check(schedule)
     logging.getLogger("nodeipam").setLevel(logging.CRITICAL)
     loop = VirtualLoop()
     started = time.process_time()
@@ -49,14 +60,14 @@ def simulate_all(
     """Play many schedules in up to `jobs` processes at a time; `prepare` is called in each of them first.
 
     Raises:
-        RuntimeError: a process died, or hung; the message names the schedule.
+        RuntimeError: a process failed, died, or hung; the message names the schedule.
     """
     remaining = iter(schedules)
-    crews: dict[Connection, _Crew] = {}
+    crews: dict[Connection, _Crew[Outcome]] = {}
     try:
         while True:
             while len(crews) < jobs and (batch := list(islice(remaining, BATCH))):
-                crew = _Crew(batch, prepare)
+                crew = _Crew(batch, simulate, prepare)
                 crews[crew.connection] = crew
             if not crews:
                 return
@@ -75,30 +86,57 @@ def simulate_all(
             crew.end()
 
 
-class _Crew:
-    """A process that plays a batch of schedules, one after the other."""
+def apart(work: Callable[[Schedule], T], schedule: Schedule, *, prepare: Callable[[], object] = int) -> T:
+    """What `work` makes of a schedule, in a process of its own, in which it may leave behind what it likes.
 
-    def __init__(self, batch: list[Schedule], prepare: Callable[[], object]) -> None:
+    Raises:
+        RuntimeError: it failed, or its process died; the message says how.
+    """
+    crew = _Crew([schedule], work, prepare)
+    try:
+        return crew.next()[1]
+    finally:
+        crew.end()
+
+
+class _Failed(NamedTuple):
+    """What a process sends instead of a result."""
+
+    why: str
+
+
+class _Crew(Generic[T]):
+    """A process that goes to work on a batch of schedules, one after the other."""
+
+    def __init__(
+        self, batch: list[Schedule], work: Callable[[Schedule], T], prepare: Callable[[], object]
+    ) -> None:
         self.left = batch
         context = get_context("fork")
         self.connection, other = context.Pipe(duplex=False)
-        self._process: BaseProcess = context.Process(target=_play, args=(batch, prepare, other), daemon=True)
+        self._process: BaseProcess = context.Process(
+            target=_work, args=(batch, work, prepare, other), daemon=True
+        )
         self._process.start()
         other.close()
 
     def __str__(self) -> str:
         return self.left[0].name if self.left else "nothing"
 
-    def next(self) -> tuple[Schedule, Outcome]:
-        """The next schedule that was played."""
+    def next(self) -> tuple[Schedule, T]:
+        """The next schedule, and what came of it."""
         try:
-            found = self.connection.recv_bytes()
+            found: T | _Failed = self.connection.recv()
         except EOFError:
             self._process.join()
             raise RuntimeError(
                 f"the process that played {self} died with code {self._process.exitcode}"
             ) from None
-        return self.left.pop(0), msgspec.msgpack.decode(found, type=Outcome)
+        match found:
+            case _Failed(why):
+                raise RuntimeError(f"{self} wasn't played to its end: {why}")
+            case _:
+                return self.left.pop(0), found
 
     def end(self) -> None:
         """Be done with it."""
@@ -107,13 +145,20 @@ class _Crew:
         self.connection.close()
 
 
-def _play(batch: list[Schedule], prepare: Callable[[], object], connection: Connection) -> None:
+def _work(
+    batch: list[Schedule],
+    work: Callable[[Schedule], object],
+    prepare: Callable[[], object],
+    connection: Connection,
+) -> None:
     gc.disable()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that is at the terminal
     try:
         prepare()
-        for schedule in list(batch):
-            connection.send_bytes(msgspec.msgpack.encode(simulate(schedule)))
-    except BaseException:
-        logging.getLogger(__name__).exception("a run failed")
-        os._exit(1)
+        for schedule in batch:
+            connection.send(work(schedule))
+    except ValueError as error:
+        connection.send(_Failed(str(error)))
+    except BaseException:  # noqa: BLE001 - whatever it is, it is told where it can be read
+        connection.send(_Failed(traceback.format_exc()))
     os._exit(0)
