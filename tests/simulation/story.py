@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from nodeipam.testing import Logged, VirtualLoop, current_host
+from nodeipam.testing.routing import asks_to_watch
 
 from .cluster import Cluster
 from .schedule import Schedule
@@ -38,7 +39,8 @@ def story(schedule: Schedule) -> str:
     ]
     lines.sort(key=lambda line: line[0])
     found = [f"{at:10.3f}  {text}" for at, text in lines]
-    return "\n".join([_heading(schedule), *found, *(f"VIOLATED {what}" for what in outcome.violations)])
+    violated = [f"VIOLATED {what}" for what in outcome.violations] or ["Nothing was violated."]
+    return "\n".join([_heading(schedule), *found, *violated])
 
 
 def _heading(schedule: Schedule) -> str:
@@ -58,7 +60,7 @@ class _Scribe(logging.Handler):
         """Keep one."""
         host = current_host()
         extra = " ".join(f"{key}={value}" for key, value in vars(record).items() if key not in _USUAL)
-        text = f"{host.name if host else 'the world'}: {record.getMessage()} {extra}"
+        text = f"{host.name if host else 'the world'}: {record.getMessage()} {extra}".rstrip()
         self.lines.append((self._loop.now, text))
 
 
@@ -67,11 +69,11 @@ _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "exc_info"}
 
 def _request(line: Logged) -> str:
     call = line.call
-    watch = ("watch", "true") in tuple(call.query)
+    watch = asks_to_watch(call.query)
     query = " ".join(f"{key}={value}" for key, value in call.query if key in ("resourceVersion", "continue"))
     body = "" if "/events" in call.path else " ".join(_gist(call.body))
-    what = f"{line.identity}: {'WATCH' if watch else call.method} {call.path} {query} {body}"
-    return f"{what} → {line.status or 'lost'}"
+    said = (f"{line.identity}:", "WATCH" if watch else call.method, call.path, query, body)
+    return f"{' '.join(filter(None, said))} → {line.status or 'lost'}"
 
 
 def _gist(body: bytes | None) -> Iterator[str]:
