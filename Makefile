@@ -82,6 +82,10 @@ lock: $(STAMP) ## Compile requirements/ from pyproject.toml (UPGRADE=1: to the n
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml -o requirements/run.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev -c requirements/run.txt -o requirements/dev.txt
 
+.PHONY: simulate
+simulate: $(STAMP) ## Play schedules of faults: SEEDS=100000 or 300-499, KIND=random or hand-over, JOBS=2
+	$(BIN)/python -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(KIND),--kind $(KIND)) $(if $(JOBS),--jobs $(JOBS))
+
 .PHONY: bench
 bench: $(STAMP) ## What it costs: allocation, memory, and 5,000 Nodes on a real API server
 	$(BIN)/python -m bench.allocation

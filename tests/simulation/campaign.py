@@ -1,0 +1,92 @@
+"""Plays many schedules of a kind, adds up what that came to, and gives a full account of a failure.
+
+The kinds are named here: whoever knows a kind and a seed has the schedule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+
+from .cluster import Outcome
+from .drawing import hand_over, random_schedule
+from .minimising import minimise
+from .record import write
+from .running import apart
+from .schedule import Schedule
+from .story import story
+
+__all__ = ["FAILURES", "HEADINGS", "KINDS", "Figures", "account", "draw"]
+
+KINDS: dict[str, Callable[[int], Schedule]] = {"random": random_schedule, "hand-over": hand_over}
+"""How the schedule of a seed is drawn, by kind."""
+FAILURES = 3
+"""How many failures are worth a full account: the next ones are mostly the same once more."""
+HEADINGS = (
+    "kind",
+    "schedules",
+    "requests",
+    "Nodes served",
+    "virtual hours",
+    "CPU seconds",
+    "schedules per CPU second",
+    "violations",
+)
+
+
+class Figures(msgspec.Struct):
+    """What the schedules of one kind came to."""
+
+    kind: str
+    schedules: int = 0
+    requests: int = 0
+    assigned: int = 0
+    seconds: float = 0.0
+    cpu: float = 0.0
+    violating: int = 0
+    """How many of the schedules violated something."""
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one more."""
+        self.schedules += 1
+        self.requests += outcome.requests
+        self.assigned += outcome.assigned
+        self.seconds += outcome.seconds
+        self.cpu += outcome.cpu
+        self.violating += bool(outcome.violations)
+
+    def row(self) -> tuple[str, ...]:
+        """One cell for each of the HEADINGS."""
+        return (
+            self.kind,
+            f"{self.schedules:,}",
+            f"{self.requests:,}",
+            f"{self.assigned:,}",
+            f"{self.seconds / 3600:,.1f}",
+            f"{self.cpu:,.1f}",
+            f"{self.schedules / self.cpu:,.1f}" if self.cpu else "-",
+            f"{self.violating:,}",
+        )
+
+
+def draw(kinds: Iterable[str], seeds: range) -> Iterator[Schedule]:
+    """The schedules of these kinds and seeds, one kind after the other."""
+    return (KINDS[kind](seed) for kind in kinds for seed in seeds)
+
+
+def account(schedule: Schedule, outcome: Outcome, *, prepare: Callable[[], object] = int) -> str:
+    """What a person wants to know of a failure: what it is, the few steps that it takes, and their story."""
+    try:
+        small = minimise(schedule, prepare=prepare)
+    except ValueError as error:  # it did, a moment ago
+        return (
+            f"{schedule.name} violated {outcome.violations[0]}, and played again it doesn't: {error}. "
+            "So its run depends on more than its schedule, which is a bug of the simulator."
+        )
+    return (
+        f"{schedule.name} violates {outcome.violations[0]}\n"
+        f"{len(small.steps)} of its {len(schedule.steps)} steps are enough. Kept in a file, they are played "
+        "again by `python -m tests.simulation --replay FILE`:\n"
+        f"{write(small)}\n{apart(story, small, prepare=prepare)}"
+    )
