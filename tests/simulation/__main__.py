@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,8 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from .campaign import FAILURES, HEADINGS, KINDS, Figures, account, draw
-from .cluster import Outcome
+from .campaign import HEADINGS, JOBS, KINDS, Failure, Figures, accounts, draw
 from .record import read
 from .running import apart, simulate_all
 from .schedule import Schedule
@@ -65,7 +63,7 @@ class _Seeds(click.ParamType[range]):
 @click.option(
     "--jobs",
     type=click.IntRange(min=1),
-    default=len(os.sched_getaffinity(0)),
+    default=JOBS,
     help="Processes at a time.  [default: the number of CPUs]",
 )
 @click.option(
@@ -115,7 +113,7 @@ def _tell(schedule: Schedule) -> None:
 def _play_all(kinds: tuple[str, ...], seeds: range, jobs: int) -> None:
     console = Console(highlight=False)
     figures = {kind: Figures(kind) for kind in kinds}
-    failures: list[tuple[Schedule, Outcome]] = []
+    failures: list[Failure] = []
     died = ""
     try:
         with _progress(console, len(kinds) * len(seeds)) as advance:
@@ -130,11 +128,8 @@ def _play_all(kinds: tuple[str, ...], seeds: range, jobs: int) -> None:
     except RuntimeError as error:
         died = str(error)
     console.print(_summary(figures.values()))
-    for schedule, outcome in failures[:FAILURES]:
-        click.echo("\n" + account(schedule, outcome))
-    if len(failures) > FAILURES:
-        others = ", ".join(schedule.name for schedule, _ in failures[FAILURES:])
-        click.echo(f"\nThese {len(failures) - FAILURES} violate something as well: {others}")
+    for account in accounts(failures):
+        click.echo(f"\n{account}")
     if died:
         raise click.ClickException(f"not all was played: {died}")
     if failures:

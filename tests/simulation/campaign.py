@@ -5,7 +5,8 @@ The kinds are named here: whoever knows a kind and a seed has the schedule.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -17,11 +18,13 @@ from .running import apart
 from .schedule import Schedule
 from .story import story
 
-__all__ = ["FAILURES", "HEADINGS", "KINDS", "Figures", "account", "draw"]
+__all__ = ["HEADINGS", "JOBS", "KINDS", "Failure", "Figures", "accounts", "draw"]
 
 KINDS: dict[str, Callable[[int], Schedule]] = {"random": random_schedule, "hand-over": hand_over}
 """How the schedule of a seed is drawn, by kind."""
-FAILURES = 3
+JOBS = len(os.sched_getaffinity(0))
+"""How many CPUs we may use."""
+_ACCOUNTS = 3
 """How many failures are worth a full account: the next ones are mostly the same once more."""
 HEADINGS = (
     "kind",
@@ -33,6 +36,10 @@ HEADINGS = (
     "schedules per CPU second",
     "violations",
 )
+
+
+Failure = tuple[Schedule, Outcome]
+"""A schedule that violated something."""
 
 
 class Figures(msgspec.Struct):
@@ -56,6 +63,11 @@ class Figures(msgspec.Struct):
         self.cpu += outcome.cpu
         self.violating += bool(outcome.violations)
 
+    def __str__(self) -> str:
+        kind, *numbers = self.row()
+        of = zip(numbers, HEADINGS[1:], strict=True)
+        return f"{kind}: {', '.join(f'{number} {what}' for number, what in of)}"
+
     def row(self) -> tuple[str, ...]:
         """One cell for each of the HEADINGS."""
         return (
@@ -75,8 +87,16 @@ def draw(kinds: Iterable[str], seeds: range) -> Iterator[Schedule]:
     return (KINDS[kind](seed) for kind in kinds for seed in seeds)
 
 
-def account(schedule: Schedule, outcome: Outcome, *, prepare: Callable[[], object] = int) -> str:
-    """What a person wants to know of a failure: what it is, the few steps that it takes, and their story."""
+def accounts(failures: Sequence[Failure], *, prepare: Callable[[], object] = int) -> Iterator[str]:
+    """All that there is to say of them: a full account of the first few, and which others there are."""
+    for schedule, outcome in failures[:_ACCOUNTS]:
+        yield _account(schedule, outcome, prepare)
+    if others := failures[_ACCOUNTS:]:
+        yield f"Others that violate something: {', '.join(schedule.name for schedule, _ in others)}"
+
+
+def _account(schedule: Schedule, outcome: Outcome, prepare: Callable[[], object]) -> str:
+    """What it is, the few steps that it takes, and their story."""
     try:
         small = minimise(schedule, prepare=prepare)
     except ValueError as error:  # it did, a moment ago
