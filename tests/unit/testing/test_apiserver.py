@@ -7,7 +7,7 @@ import pytest
 
 from nodeipam.testing import APIServer
 
-from .session import LEASES, NODES, Session, node, play, story
+from .session import LEASES, NODES, Session, event, node, play, story
 
 
 class TestHands:
@@ -110,3 +110,19 @@ class TestBehindTheScenes:
             )
 
         assert (b"", ["a"], 0, 0) == play(scene)
+
+    def test_a_bumped_restore(self) -> None:
+        """After a restore with a bump, a client is told that each version that it has seen is too old."""
+
+        async def scene(server: APIServer, me: Session) -> Any:
+            backup, version = server.backup(), server.version
+            server.put(node("a"))
+            seen = server.version
+            server.restore(backup, bump=1000)
+            async with me.watch(NODES, resourceVersion=str(seen)) as answer:
+                told = (await event(answer))[1]["code"] if answer.status == 200 else answer.status
+            bumped = server.version - version
+            server.put(node("b"))
+            return told, bumped, int(server.get("nodes", "b")["metadata"]["resourceVersion"]) - version
+
+        assert (410, 1000, 1001) == play(scene)

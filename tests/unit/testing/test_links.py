@@ -89,6 +89,72 @@ class TestPartition:
         assert (3.0, 1.5) == play(scene)
 
 
+class TestLanding:
+    def test_what_is_under_way(self) -> None:
+        """A message is under way from when it is sent until it arrives, through a partition too."""
+
+        async def scene(_: APIServer, __: Session) -> Any:
+            link = Link(delay=lambda: 1.0)
+            seen = [link.under_way]
+            link.send(lambda: None)
+            link.cut()
+            seen.append(link.under_way)
+            await asyncio.sleep(2.0)
+            seen.append(link.under_way)
+            link.mend(lose=False)
+            seen.append(link.under_way)
+            await asyncio.sleep(2.0)
+            return [*seen, link.under_way]
+
+        assert [0, 1, 1, 1, 0] == play(scene)
+
+    def test_early(self) -> None:
+        """What is made to land arrives at once, once, and in the order in which it was sent."""
+
+        async def scene(_: APIServer, __: Session) -> Any:
+            link = Link()
+            arrived: list[tuple[str, float]] = []
+            link.send(lambda: arrived.append(("slow", now())), after=600.0)
+            link.send(lambda: arrived.append(("fast", now())), after=5.0)
+            await asyncio.sleep(1.0)
+            link.land()
+            await asyncio.sleep(1000.0)
+            return arrived, link.under_way
+
+        assert ([("slow", 1.0), ("fast", 1.0)], 0) == play(scene)
+
+    def test_in_a_partition(self) -> None:
+        """What lands in a partition is kept back until its end, as anything that arrives in it is."""
+
+        async def scene(_: APIServer, __: Session) -> Any:
+            link = Link()
+            arrived: list[float] = []
+            link.send(lambda: arrived.append(now()), after=600.0)
+            link.cut()
+            link.land()
+            before = list(arrived)
+            await asyncio.sleep(3.0)
+            link.mend(lose=False)
+            return before, arrived, link.under_way
+
+        assert ([], [3.0], 0) == play(scene)
+
+    def test_a_late_write(self) -> None:
+        """A write that would have been carried out in ten minutes is carried out when it is made to land."""
+
+        async def scene(server: APIServer, _: Session) -> Any:
+            link = Link()
+            me = over(server, link)
+            server.faults.append(Fault(match=Requests(), action="late", delay=600.0))
+            with pytest.raises(TransportError):
+                await me.send("POST", NODES, node("a"))
+            before = len(server.nodes())
+            link.land()
+            return before, len(server.nodes()), now()
+
+        assert (0, 1, 0.0) == play(scene)
+
+
 class TestHosts:
     @pytest.mark.parametrize("action, written", [("crash", True), ("crash_before", False)])
     def test_a_crash(self, action: Any, written: bool) -> None:  # noqa: FBT001
@@ -217,3 +283,14 @@ class TestRequests:
         call = Call(method="GET", path=path, query=query, timeout=1.0)
 
         assert [verb] == [each for each in ("get", "list", "watch") if Requests(verbs=(each,))(call)]
+
+    @pytest.mark.parametrize(
+        "body, expected",
+        [(b'{"spec":{"podCIDRs":["10.0.0.0/28"]}}', True), (b'{"metadata":{}}', False), (None, False)],
+    )
+    def test_bodies(self, body: bytes | None, expected: bool) -> None:  # noqa: FBT001
+        """A request can be told by what it carries."""
+        call = Call(method="PATCH", path="/api/v1/nodes/a", body=body, timeout=1.0)
+
+        assert expected == Requests(body='"podCIDRs"')(call)
+        assert Requests()(call)
