@@ -361,6 +361,23 @@ async def test_a_late_write_meets_a_node_that_has_changed(w: World) -> None:
     assert [200, 409] == [status for status, _ in patches(w)]
 
 
+# etcd is restored
+
+
+@story
+async def test_a_node_that_lost_its_ranges_is_served_again(w: World) -> None:
+    """A Node that is back at a time before it had ranges gets some, though nothing else of it has changed."""
+    await begin(w)
+    w.add(node("n"))
+    backup = w.server.backup()
+    await w.until(lambda: w.cidrs("n") == [BLOCK])
+    uid = w.server.get("nodes", "n")["metadata"]["uid"]
+    w.server.restore(backup, bump=1_000_000)
+    assert [] == w.cidrs("n")
+    await w.until(lambda: w.cidrs("n") == [BLOCK])
+    assert uid == w.server.get("nodes", "n")["metadata"]["uid"]
+
+
 # Others bring ranges
 
 
