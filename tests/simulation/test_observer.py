@@ -46,17 +46,18 @@ class Fabricated:
         self.renew(writer)
         return writer
 
-    def renew(self, writer: Writer) -> None:
-        """Write the Lease."""
+    def renew(self, writer: Writer, *, takes: float = 0.0) -> None:
+        """Write the Lease, which arrives after so many seconds."""
         spec = {"holderIdentity": f"{writer.name}_0", "renewTime": f"2026-01-01T00:00:{self.now:09.6f}Z"}
         found = self.server.objects(LEASES)
         metadata = found[0]["metadata"] if found else {"name": "lock"}
         method, path = ("PUT", f"{LEASE}/lock") if found else ("POST", LEASE)
-        self.send(writer, method, path, {"metadata": metadata, "spec": spec})
+        self.send(writer, method, path, {"metadata": metadata, "spec": spec}, takes=takes)
 
-    def send(self, writer: Writer, method: str, path: str, body: Any = None) -> None:
-        """Send a request, and have it carried out."""
+    def send(self, writer: Writer, method: str, path: str, body: Any = None, *, takes: float = 0.0) -> None:
+        """Send a request, and have it carried out after so many seconds."""
         self.sent(writer, method, path, body)
+        self.now += takes
         reply = self.server.handle(_call(method, path, body), writer.place)
         assert isinstance(reply, Reply)
         assert 200 <= reply.status < 300, reply.body
@@ -185,6 +186,17 @@ class TestI1:
         expected = ["I1: a offers n 10.0.0.16/28, and knows that theirs has 10.0.0.16/28"]
         assert (expected if seen else []) == w.found
 
+    def test_a_renewal_is_no_election(self, w: Fabricated) -> None:
+        """A term begins when the Lease changes hands, so a renewal doesn't make a leader know more."""
+        a = w.process("a")
+        w.now = 1.0
+        w.join("n")
+        w.join("theirs", "10.0.0.16/28")
+        w.now = 2.0
+        w.renew(a)
+        w.give(a, "n", "10.0.0.16/28")
+        assert [] == w.found
+
 
 class TestI2:
     @pytest.mark.parametrize("cidrs", [("10.0.0.32/28",), ()])
@@ -244,6 +256,15 @@ class TestI9:
         w.renew(a)
         w.offer(a, "n", "10.0.0.16/28")
         assert expected == w.found
+
+    def test_a_renewal_that_takes_long(self, w: Fabricated) -> None:
+        """The lease is valid from when its renewal was sent, not from when it arrived."""
+        a = w.process("a")
+        w.now = 1.0
+        w.renew(a, takes=5.0)
+        w.now = 1.0 + DEADLINE + 0.5
+        w.sent(a, "PATCH", "/api/v1/nodes/n", {})
+        assert ["I9: a sends PATCH /api/v1/nodes/n 0.500 s after its lease ran out"] == w.found
 
     def test_a_renewal_that_is_lost(self, w: Fabricated) -> None:
         """A renewal that the server hasn't carried out gives no right to write."""
