@@ -22,7 +22,8 @@ def minimise(schedule: Schedule, *, prepare: Callable[[], object] = int) -> Sche
         return _violated(candidate, prepare) == wanted
 
     schedule = _fewer_steps(schedule, fails)
-    for simpler in (_evenly_clocked(schedule), msgspec.structs.replace(schedule, latency=0.0)):
+    for simplify in (_evenly_clocked, _without_delays):
+        simpler = simplify(schedule)
         if simpler != schedule and fails(simpler):
             schedule = simpler
     return schedule
@@ -59,3 +60,7 @@ def _without(schedule: Schedule, steps: tuple[Step, ...]) -> Schedule:
 def _evenly_clocked(schedule: Schedule) -> Schedule:
     replicas = tuple(msgspec.structs.replace(run, rate=1.0) for run in schedule.replicas)
     return msgspec.structs.replace(schedule, replicas=replicas)
+
+
+def _without_delays(schedule: Schedule) -> Schedule:
+    return msgspec.structs.replace(schedule, latency=0.0)
