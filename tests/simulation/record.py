@@ -83,12 +83,12 @@ def _flaws_of(step: Step, names: list[str]) -> Iterator[str]:
     match step:
         case AddPool():
             texts = tuple(text for text in (step.ipv4, step.ipv6) if text)
-            yield from _flaws_of_ranges(texts) if texts else ("a pool has a range at least",)
+            yield from _flaws_of_ranges(texts) if texts else ("a pool has at least one range",)
         case Join():
             yield from _flaws_of_ranges(step.brings)
         case Pause() | Cut() | Lag() | Stall():
             if step.seconds < 0:
-                yield "seconds can't be negative"
+                yield "its seconds can't be negative"
         case Fail():
             yield from _flaws_of_fault(step)
         case When() if any(isinstance(each, Restore) for each in step.then):
