@@ -94,7 +94,7 @@ def _read(file: BinaryIO) -> Schedule:
     try:
         return read(file.read())
     except ValueError as error:
-        raise click.ClickException(f"{file.name}: {error}") from error
+        raise click.ClickException(str(error)) from error
 
 
 def _tell(schedule: Schedule) -> None:
