@@ -86,6 +86,10 @@ lock: $(STAMP) ## Compile requirements/ from pyproject.toml (UPGRADE=1: to the n
 simulate: $(STAMP) ## Play schedules of faults: SEEDS=100000 or 300-499, KIND=random or hand-over, JOBS=2
 	$(BIN)/python -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(KIND),--kind $(KIND)) $(if $(JOBS),--jobs $(JOBS))
 
+.PHONY: mutants
+mutants: $(STAMP) ## Put mistakes into the controller, and see what finds them: SEEDS=100 JOBS=2 ALL=1
+	$(BIN)/python -m tests.simulation.hunting $(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS)) $(if $(ALL),--all)
+
 .PHONY: bench
 bench: $(STAMP) ## What it costs: allocation, memory, and 5,000 Nodes on a real API server
 	$(BIN)/python -m bench.allocation

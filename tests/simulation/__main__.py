@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from .campaign import HEADINGS, JOBS, KINDS, Failure, Figures, accounts, draw
+from .campaign import HEADINGS, JOBS, KINDS, PLANS, Failure, Figures, accounts, draw, kind_of
 from .record import read
 from .running import apart, simulate_all
 from .schedule import Schedule
@@ -51,12 +51,12 @@ class _Seeds(click.ParamType[range]):
     default="1000",
     show_default=True,
     metavar="N|FIRST-LAST",
-    help="Play the first N seeds of each kind, or those of a range.",
+    help="Play the first N seeds of random and hand-over, or those of a range.",
 )
 @click.option(
     "--kind",
     "kinds",
-    type=click.Choice(list(KINDS)),
+    type=click.Choice([*KINDS, *PLANS]),
     multiple=True,
     help="Of which kind; may be given more than once.  [default: all of them]",
 )
@@ -80,11 +80,11 @@ def main(seeds: range, kinds: tuple[str, ...], jobs: int, tell: int | None, repl
     if replay is not None:
         _tell(_read(replay))
     elif tell is not None:
-        if len(set(kinds)) != 1:
+        if len(set(kinds)) != 1 or kinds[0] in PLANS:
             raise click.UsageError(f"which one? --kind {' or --kind '.join(KINDS)} says of what kind it is")
         _tell(KINDS[kinds[0]](tell))
     else:
-        _play_all(tuple(dict.fromkeys(kinds)) or tuple(KINDS), seeds, jobs)
+        _play_all(tuple(dict.fromkeys(kinds)) or (*KINDS, *PLANS), seeds, jobs)
 
 
 # One
@@ -116,9 +116,10 @@ def _play_all(kinds: tuple[str, ...], seeds: range, jobs: int) -> None:
     failures: list[Failure] = []
     died = ""
     try:
-        with _progress(console, len(kinds) * len(seeds)) as advance:
+        schedules = sum(len(seeds) if kind in KINDS else len(list(PLANS[kind]())) for kind in kinds)
+        with _progress(console, schedules) as advance:
             for schedule, outcome in simulate_all(draw(kinds, seeds), jobs=jobs):
-                figures[schedule.name.rpartition(" ")[0]].add(outcome)
+                figures[kind_of(schedule)].add(outcome)
                 if outcome.violations:
                     failures.append((schedule, outcome))
                     console.print(f"{schedule.name} violates {outcome.violations[0]}", markup=False)

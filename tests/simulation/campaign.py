@@ -6,22 +6,27 @@ The kinds are named here: whoever knows a kind and a seed has the schedule.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
 from .cluster import Outcome
+from .directed import directed
 from .drawing import hand_over, random_schedule
 from .minimising import minimise
+from .plans import exhaustive
 from .record import write
 from .running import apart
 from .schedule import Schedule
 from .story import story
 
-__all__ = ["HEADINGS", "JOBS", "KINDS", "Failure", "Figures", "accounts", "draw"]
+__all__ = ["HEADINGS", "JOBS", "KINDS", "PLANS", "Failure", "Figures", "accounts", "draw", "kind_of"]
 
 KINDS: dict[str, Callable[[int], Schedule]] = {"random": random_schedule, "hand-over": hand_over}
 """How the schedule of a seed is drawn, by kind."""
+PLANS: dict[str, Callable[[], Iterator[Schedule]]] = {"exhaustive": exhaustive, "directed": directed}
+"""All schedules of the kinds that know no seeds."""
 JOBS = len(os.sched_getaffinity(0))
 """How many CPUs we may use."""
 _ACCOUNTS = 3
@@ -83,8 +88,17 @@ class Figures(msgspec.Struct):
 
 
 def draw(kinds: Iterable[str], seeds: range) -> Iterator[Schedule]:
-    """The schedules of these kinds and seeds, one kind after the other."""
-    return (KINDS[kind](seed) for kind in kinds for seed in seeds)
+    """The schedules of these kinds, one kind after the other: of these seeds, or all plans that there are."""
+    for kind in kinds:
+        if kind in PLANS:
+            yield from PLANS[kind]()
+        else:
+            yield from (KINDS[kind](seed) for seed in seeds)
+
+
+def kind_of(schedule: Schedule) -> str:
+    """Of which kind it is, by its name: "random 17", "directed: a storm of 409"."""
+    return re.split("[: ]", schedule.name, maxsplit=1)[0]
 
 
 def accounts(failures: Sequence[Failure], *, prepare: Callable[[], object] = int) -> Iterator[str]:

@@ -209,7 +209,7 @@ def _() -> tuple[list[Step], tuple[Run, ...]]:
 
 
 def _leader_unaware() -> list[Step]:
-    """`a` has sent z0 its range, and from then on sees neither the Lease nor Nodes; it leads for 10 s more."""
+    """`a` has sent z0 a range, and then sees neither the Lease nor Nodes; its term has 10 s left."""
     return [
         _POOL,
         Join(at=5.0, node="z0"),
@@ -304,6 +304,7 @@ def _() -> tuple[list[Step], tuple[Run, ...]]:
             at=4.0, action="slow", requests=Requests(verbs=("get",), resource="nodes"), replica="a", delay=0.5
         ),
         *(Touch(at=5.0005, node=f"z{number}") for number in range(3)),
+        Lag(at=5.1, replica="a", lag=60.0, seconds=50.0),
         Pause(at=5.2, replica="a", seconds=20.0),
         *_joins(5.3, "a", 3),
     ], _two(start=6.0)

@@ -395,20 +395,14 @@ def _() -> None:
     _around(nodes.NodeReconciler, "_refused", refused)
 
 
-@_mutant("a 200 is forgotten when a refusal follows")
+@_mutant("a 200 is believed before the ledger has the range")
 def _() -> None:
     def answered(original: Callable[..., Any], self: Any, body: Any, version: str) -> Any:
         result = original(self, body, version)
-        body.reservation.maybe_landed = False
+        self.ledger.release(body.reservation)
         return result
 
     _around(nodes.NodeReconciler, "_answered", answered)
-    _instead(nodes.NodeReconciler, "_give_up", lambda self, node: _release(self, node))
-
-    def _release(self: Any, node: Node) -> None:
-        held = self.ledger.reservation(node.metadata.uid)
-        if held is not None and not held.maybe_landed:
-            self.ledger.release(held)
 
 
 @_mutant("a 409 is answered with another block")
@@ -439,10 +433,9 @@ def _() -> None:
 @_mutant("a Node that comes with ranges isn't accounted for (D-02)")
 def _() -> None:
     def record(original: Callable[..., None], self: Any, node: Node) -> None:
-        if node.metadata.uid not in self._nodes and self.reservation(node.metadata.uid) is None:
-            if node.pod_cidrs:
-                return
-        original(self, node)
+        known = node.metadata.uid in self._nodes or self.reservation(node.metadata.uid) is not None
+        if known or not node.pod_cidrs:
+            original(self, node)
 
     _around(ledger.Ledger, "_record", record)
 

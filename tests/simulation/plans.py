@@ -12,6 +12,7 @@ from nodeipam.testing.faults import Action
 
 from .cluster import Cluster
 from .observer import LEASES, NODES, POOLS
+from .running import apart
 from .schedule import (
     AddPool,
     Break,
@@ -118,22 +119,25 @@ _WATCH_ENDS: tuple[Action, ...] = ("cut", "drop", "close")
 
 def _with(name: str, *steps: Step) -> Schedule:
     every = tuple(sorted((*WORKLOAD.steps, *steps), key=lambda step: step.at))
-    return msgspec.structs.replace(WORKLOAD, name=f"plan: {name}", steps=every)
+    return msgspec.structs.replace(WORKLOAD, name=f"exhaustive: {name}", steps=every)
 
 
 @cache
 def _clean() -> tuple[int, tuple[float, ...]]:
     """How many writes the workload makes when nothing goes wrong, and when objects change."""
+    return apart(_count, WORKLOAD)
+
+
+def _count(schedule: Schedule) -> tuple[int, tuple[float, ...]]:
     loop = VirtualLoop()
-    cluster = Cluster(WORKLOAD, loop)
+    cluster = Cluster(schedule, loop)
     times: list[float] = []
     for kind in (NODES, POOLS, LEASES):
         cluster.server.observe(kind, lambda *_: times.append(loop.now))
     outcome = loop.run_until_complete(cluster.play())
-    loop.close()
     if outcome.violations:
         raise AssertionError(f"nothing went wrong, and yet: {'; '.join(outcome.violations)}")
     writes = [
-        line for line in cluster.server.log if line.call.method != "GET" and line.time < WORKLOAD.seconds
+        line for line in cluster.server.log if line.call.method != "GET" and line.time < schedule.seconds
     ]
-    return len(writes), tuple(sorted({time for time in times if time < WORKLOAD.seconds}))
+    return len(writes), tuple(sorted({time for time in times if time < schedule.seconds}))

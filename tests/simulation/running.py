@@ -12,7 +12,7 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from itertools import islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -56,7 +56,7 @@ def simulate(schedule: Schedule) -> Outcome:
 
 def simulate_all(
     schedules: Iterable[Schedule], *, jobs: int = 1, prepare: Callable[[], object] = int
-) -> Iterator[tuple[Schedule, Outcome]]:
+) -> Generator[tuple[Schedule, Outcome]]:
     """Play many schedules in up to `jobs` processes at a time; `prepare` is called in each of them first.
 
     Raises:

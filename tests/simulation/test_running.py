@@ -66,7 +66,7 @@ class TestAll:
 
         played = simulate_all(draw(), jobs=2)
         next(played)
-        played.close()  # type: ignore[attr-defined]
+        played.close()
         assert 2 * BATCH == drawn
 
 

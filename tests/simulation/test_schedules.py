@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .campaign import JOBS, KINDS, Failure, Figures, accounts, draw
+from .campaign import JOBS, KINDS, PLANS, Failure, Figures, accounts, draw
 from .running import simulate_all
 
 ROOT = Path(__file__).parents[2]
@@ -23,9 +23,9 @@ print(*(outcome.trace for _, outcome in simulate_all(draw(KINDS, range(8)))))
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *PLANS])
 def test_nothing_is_violated(kind: str, say: Callable[[str], None]) -> None:
-    """Whatever happens to the cluster in the schedules of the first seeds, every invariant holds."""
+    """Whatever happens to the cluster in the first seeds and in all plans, every invariant holds."""
     figures = Figures(kind)
     failures: list[Failure] = []
     for schedule, outcome in simulate_all(draw([kind], SEEDS), jobs=JOBS):
