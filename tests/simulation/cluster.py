@@ -173,6 +173,11 @@ class Cluster:
         for name in tuple(self.observer.nodes):
             self.perform(steps.Touch(at=self.loop.now, node=name))
 
+    @property
+    def under_way(self) -> int:
+        """How many messages have been sent and not arrived."""
+        return sum(replica.link.under_way for replica in self.replicas.values())
+
     def land(self) -> None:
         """Have everything arrive that is still under way, however late it was to be."""
         for replica in self.replicas.values():
@@ -415,7 +420,7 @@ class Cluster:
         self._backups[at] = self.server.backup()
 
     def _restore(self, step: steps.Restore) -> None:
-        if any(replica.link.under_way for replica in self.replicas.values()):
+        if self.under_way:
             if self.loop.now < self.schedule.seconds:
                 self.loop.call_later(0.1, self._restore, step)
             return

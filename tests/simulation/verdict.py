@@ -49,8 +49,9 @@ class Verdict:
     async def reach(self) -> None:
         """Wait until all is as it should be, or note what isn't."""
         await self._settle()
-        self._cluster.land()
-        await self._settle()
+        if self._cluster.under_way:
+            self._cluster.land()
+            await self._settle()
         if not self._observer.violations:
             self._check_answers()
 
