@@ -28,6 +28,7 @@ class Fabricated:
             "networking.x-k8s.io/v1", "ClusterCIDR", "clustercidrs", namespaced=False, status=True
         )
         self.observer = Observer(self.server, now=lambda: self.now)
+        self.add_pool("every", "10.0.0.0/16", finalizers=["example.com/kept"])
         self.seen: set[tuple[str, str]] = set()
         """Process and Node: whose ranges it has in its cache."""
         self.serving = ["10.0.0.0/16"]
@@ -75,19 +76,25 @@ class Fabricated:
 
     def give(self, writer: Writer, node: str, *cidrs: str) -> None:
         """Give a Node ranges."""
-        self.send(writer, "PATCH", f"/api/v1/nodes/{node}", _ranges(*cidrs))
+        self.send(writer, "PATCH", f"/api/v1/nodes/{node}", self.patch(node, *cidrs))
 
     def offer(self, writer: Writer, node: str, *cidrs: str) -> None:
         """Try to, and be lost."""
-        self.sent(writer, "PATCH", f"/api/v1/nodes/{node}", _ranges(*cidrs))
+        self.sent(writer, "PATCH", f"/api/v1/nodes/{node}", self.patch(node, *cidrs))
 
-    def add_pool(self, name: str, ipv4: str) -> None:
+    def patch(self, node: str, *cidrs: str) -> Any:
+        """A body that gives a Node ranges."""
+        found = {each["metadata"]["name"]: each["metadata"] for each in self.server.nodes()}.get(node, {})
+        metadata = {key: found.get(key, "0") for key in ("uid", "resourceVersion")}
+        return {"metadata": metadata, "spec": {"podCIDR": cidrs[0], "podCIDRs": cidrs}}
+
+    def add_pool(self, name: str, ipv4: str, **metadata: Any) -> None:
         """Add a ClusterCIDR."""
         self.server.put(
             {
                 "apiVersion": "networking.x-k8s.io/v1",
                 "kind": "ClusterCIDR",
-                "metadata": {"name": name},
+                "metadata": {"name": name, **metadata},
                 "spec": {"ipv4": ipv4, "perNodeHostBits": 4},
             }
         )
@@ -96,10 +103,6 @@ class Fabricated:
     def found(self) -> list[str]:
         """The violations, without their times."""
         return [f"{what.partition(' ')[0]}: {what.partition(': ')[2]}" for what in self.observer.violations]
-
-
-def _ranges(*cidrs: str) -> Any:
-    return {"spec": {"podCIDR": cidrs[0], "podCIDRs": cidrs}}
 
 
 def _call(method: str, path: str, body: Any) -> Call:
@@ -237,6 +240,8 @@ class TestI3:
         w.add_pool("p", "10.0.0.0/24")
         w.add_pool("q", "10.0.0.0/25")
         w.give(a, "n", "10.0.0.16/28")
+        w.server.put({**w.server.get(POOLS, "every"), "metadata": {"name": "every"}})
+        w.server.delete(POOLS, "every")
         w.send(a, "DELETE", f"{POOL}/q")
         assert [] == w.found
         w.send(a, "DELETE", f"{POOL}/p")
@@ -355,3 +360,24 @@ def test_uses(held: tuple[str, ...], expected: bool) -> None:  # noqa: FBT001
 def test_spans(one: str, other: str, overlaps: bool, within: bool) -> None:  # noqa: FBT001
     """Addresses are compared as numbers of one family."""
     assert (overlaps, within) == (span(one).overlaps(span(other)), span(one).within(span(other)))
+
+
+class TestPreconditions:
+    @pytest.mark.parametrize("field", ["uid", "resourceVersion"])
+    def test_missing(self, w: Fabricated, field: str) -> None:
+        """A write of ranges that lacks a precondition is noticed."""
+        a = w.process("a")
+        w.join("n")
+        body = w.patch("n", "10.0.0.16/28")
+        del body["metadata"][field]
+        w.sent(a, "PATCH", "/api/v1/nodes/n", body)
+        assert [f"I1: a sends PATCH /api/v1/nodes/n without its {field}"] == w.found
+
+    def test_no_finalizer(self, w: Fabricated) -> None:
+        """A range from a pool that nothing keeps from going is noticed."""
+        a = w.process("a")
+        w.join("n")
+        w.add_pool("bare", "10.1.0.0/16")
+        w.serving = ["10.1.0.0/16"]
+        w.offer(a, "n", "10.1.0.16/28")
+        assert ["I3: a takes 10.1.0.16/28 for n from a pool without a finalizer"] == w.found
