@@ -29,7 +29,7 @@ from .definitions import kind_of
 from .discovery import discover
 from .faults import Fault
 from .kinds import BUILTIN_KINDS, Kind, Validate, anything
-from .output import negotiate
+from .output import Form, negotiate
 from .patches import MERGE_PATCH, patched
 from .reading import list_page, open_watch
 from .routing import Query, Target, route
@@ -75,6 +75,8 @@ class APIServer:
         bookmark_interval: seconds between two bookmarks of a watch.
         faults: asked in order at each request; the first that matches decides. See `Fault`.
         log: every request, in the order in which they were carried out.
+        epoch: the time that the server writes and tells ages by, when the loop's clock was at 0. An
+            `HTTPServer` makes it this machine's time.
     """
 
     def __init__(self) -> None:
@@ -84,6 +86,7 @@ class APIServer:
         self.bookmark_interval = 60.0
         self.faults: list[Fault] = []
         self.log: list[Logged] = []
+        self.epoch = _EPOCH
         self._storage = Storage()
         self._writer = Writer(self._storage, self._timestamp)
         self._kinds = {kind.name: kind for kind in BUILTIN_KINDS}
@@ -289,41 +292,48 @@ class APIServer:
             return Reply(404, b"404 page not found\n", {"Content-Type": "text/plain; charset=utf-8"})
         match call.method, bool(target.name):
             case "GET", True:
-                return _reply(call, target, self._writer.existing(target))
+                return self._reply(call, target, self._writer.existing(target))
             case "GET", False:
                 return self._list_or_watch(call, target)
             case "POST", False if bool(target.namespace) == target.kind.namespaced:
                 _expect(call, _JSON)
                 body = rules.decode_object(target.kind, call.body)
-                return _reply(call, target, self._writer.create(target, body), 201)
+                return self._reply(call, target, self._writer.create(target, body), 201)
             case "PUT", True:
                 _expect(call, _JSON)
                 record, new = self._writer.replace(target, call.body)
-                return _reply(call, target, record, 201 if new else 200)
+                return self._reply(call, target, record, 201 if new else 200)
             case "PATCH", True:
                 content_type = _header(call, "content-type")
-                return _reply(call, target, self._writer.patch(target, content_type, call.body))
+                return self._reply(call, target, self._writer.patch(target, content_type, call.body))
             case "DELETE", True if not target.subresource:
                 record, gone = self._writer.delete(target, call.body)
-                return _deleted(target, record) if gone else _reply(call, target, record)
+                return _deleted(target, record) if gone else self._reply(call, target, record)
             case _:
                 raise method_not_allowed()
 
     def _list_or_watch(self, call: Call, target: Target) -> Reply | Watch:
-        query, accept = Query.read(call.query), _header(call, "accept")
+        query, form = Query.read(call.query), self._form(call)
         if not query.watch:
-            output = negotiate(target.kind, accept, partial="PartialObjectMetadataList")
+            output = negotiate(target.kind, form, partial="PartialObjectMetadataList")
             return Reply(200, list_page(self._storage, target, query, output))
         watch = open_watch(
             self._storage,
             target,
             query,
-            negotiate(target.kind, accept),
+            negotiate(target.kind, form),
             bookmark_interval=self.bookmark_interval,
             watch_list=self.watch_list,
         )
         self._watches.append(watch)
         return watch
+
+    def _form(self, call: Call) -> Form:
+        rows = dict(call.query).get("includeObject", "")
+        return Form(accept=_header(call, "accept"), rows=rows, now=self._wall)
+
+    def _reply(self, call: Call, target: Target, record: Record, code: int = 200) -> Reply:
+        return Reply(code, negotiate(target.kind, self._form(call)).object(record))
 
     def _of(self, resource: Resource[Any] | str) -> Collection:
         return self._storage.collection(self._kinds[str(resource)].name)
@@ -344,12 +354,11 @@ class APIServer:
             self._time = asyncio.get_running_loop().time()
         return self._time
 
+    def _wall(self) -> datetime:
+        return self.epoch + timedelta(seconds=self._now())
+
     def _timestamp(self) -> str:
-        return (_EPOCH + timedelta(seconds=int(self._now()))).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _reply(call: Call, target: Target, record: Record, code: int = 200) -> Reply:
-    return Reply(code, negotiate(target.kind, _header(call, "accept")).object(record))
+        return self._wall().strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _deleted(target: Target, record: Record) -> Reply:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -58,6 +59,8 @@ class HTTPServer:
         return f"<HTTPServer at {self.url or 'no address yet'}>"
 
     async def __aenter__(self) -> Self:
+        now = asyncio.get_running_loop().time()
+        self._server.epoch = datetime.now(UTC) - timedelta(seconds=now)
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, self._host, self._port).start()

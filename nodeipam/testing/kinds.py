@@ -16,6 +16,17 @@ import msgspec
 
 from nodeipam.runtime.errors import Cause
 
+from .columns import (
+    AGE,
+    CONFIG_MAP_COLUMNS,
+    ENDPOINTS_COLUMNS,
+    EVENT_COLUMNS,
+    LEASE_COLUMNS,
+    NAME,
+    NODE_COLUMNS,
+    Column,
+)
+
 __all__ = ["BUILTIN_KINDS", "Kind", "Validate", "anything"]
 
 Body = Mapping[str, Any]
@@ -40,6 +51,12 @@ class Kind:
     kind: str
     plural: str
     namespaced: bool
+    singular: str = ""
+    """The name of one; empty: the kind in lower case."""
+    short_names: tuple[str, ...] = ()
+    """What people may type instead of the plural."""
+    columns: tuple[Column, ...] = (NAME, AGE)
+    """What `kubectl get` shows."""
     status: bool = False
     """Whether it has a status subresource: then writes to the object leave the status, and the reverse."""
     custom: bool = True
@@ -50,6 +67,8 @@ class Kind:
     """Whether PUT without a resourceVersion is taken."""
     merge_keys: Mapping[str, str] = field(default_factory=dict)
     """The lists that a strategic merge patch merges; see `strategic.MergeKeys`."""
+    schema: Mapping[str, Any] | None = None
+    """What it is made of, in the words of its CustomResourceDefinition, where it has one."""
     normalize: Normalize = _as_it_is
     """Conversion and defaults, on every write; returns a new body or the same."""
     validate: Validate = anything
@@ -141,6 +160,8 @@ BUILTIN_KINDS = (
         api_version="v1",
         kind="Node",
         plural="nodes",
+        short_names=("no",),
+        columns=NODE_COLUMNS,
         namespaced=False,
         status=True,
         custom=False,
@@ -153,6 +174,7 @@ BUILTIN_KINDS = (
         api_version="coordination.k8s.io/v1",
         kind="Lease",
         plural="leases",
+        columns=LEASE_COLUMNS,
         namespaced=True,
         custom=False,
         create_on_update=True,
@@ -162,6 +184,8 @@ BUILTIN_KINDS = (
         api_version="v1",
         kind="ConfigMap",
         plural="configmaps",
+        short_names=("cm",),
+        columns=CONFIG_MAP_COLUMNS,
         namespaced=True,
         custom=False,
         unconditional_update=True,
@@ -170,6 +194,8 @@ BUILTIN_KINDS = (
         api_version="v1",
         kind="Endpoints",
         plural="endpoints",
+        short_names=("ep",),
+        columns=ENDPOINTS_COLUMNS,
         namespaced=True,
         custom=False,
         create_on_update=True,
@@ -179,6 +205,8 @@ BUILTIN_KINDS = (
         api_version="v1",
         kind="Event",
         plural="events",
+        short_names=("ev",),
+        columns=EVENT_COLUMNS,
         namespaced=True,
         custom=False,
         create_on_update=True,
@@ -188,6 +216,8 @@ BUILTIN_KINDS = (
         api_version="events.k8s.io/v1",
         kind="Event",
         plural="events",
+        short_names=("ev",),
+        columns=EVENT_COLUMNS,
         namespaced=True,
         custom=False,
         create_on_update=True,

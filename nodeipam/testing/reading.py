@@ -65,7 +65,7 @@ def open_watch(
     terms = WatchTerms(
         name=target.kind.name,
         selected=_selection(target, query),
-        encode=output.object,
+        encode=output.events(),
         bookmark=output.bookmark,
         bookmarks=query.bookmarks,
         timeout=query.timeout,
