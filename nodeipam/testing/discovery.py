@@ -5,16 +5,18 @@ Made from the kinds at each request, so a kind that is registered later is disco
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
 from .kinds import Kind
+from .openapi import openapi
 
 __all__ = ["discover"]
 
 _HEALTH = ("/healthz", "/livez", "/readyz")
+_VERBS = ["create", "delete", "get", "list", "patch", "update", "watch"]
 _VERSION = {"major": "1", "minor": "37", "gitVersion": "v1.37.0-model", "platform": "model/memory"}
 
 
@@ -22,7 +24,8 @@ def discover(kinds: Iterable[Kind], path: str) -> tuple[bytes, str] | None:
     """Body and media type of the document at `path`; None if there is none."""
     if path in _HEALTH:
         return b"ok", "text/plain; charset=utf-8"
-    document = _document(list(kinds), path.rstrip("/"))
+    known = list(kinds)
+    document = openapi(known, path) if path.startswith("/openapi/") else _document(known, path.rstrip("/"))
     return None if document is None else (msgspec.json.encode(document), "application/json")
 
 
@@ -57,14 +60,20 @@ def _group(name: str, api_versions: list[str]) -> dict[str, Any]:
 
 
 def _resources(kinds: list[Kind], api_version: str) -> dict[str, Any]:
-    found: list[dict[str, Any]] = []
-    for kind in kinds:
-        if kind.api_version != api_version:
-            continue
-        common = {"namespaced": kind.namespaced, "kind": kind.kind}
-        verbs = ["create", "delete", "get", "list", "patch", "update", "watch"]
-        found.append({"name": kind.plural, "singularName": kind.kind.lower(), **common, "verbs": verbs})
-        if kind.status:
-            status = {"name": f"{kind.plural}/status", "singularName": "", **common}
-            found.append({**status, "verbs": ["get", "patch", "update"]})
+    found = [resource for kind in kinds if kind.api_version == api_version for resource in _of(kind)]
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version, "resources": found}
+
+
+def _of(kind: Kind) -> Iterator[dict[str, Any]]:
+    """A kind, and its subresource if it has one."""
+    common = {"namespaced": kind.namespaced, "kind": kind.kind}
+    whole = {
+        "name": kind.plural,
+        "singularName": kind.singular or kind.kind.lower(),
+        **common,
+        "verbs": _VERBS,
+    }
+    yield whole | ({"shortNames": kind.short_names} if kind.short_names else {})
+    if kind.status:
+        status = {"name": f"{kind.plural}/status", "singularName": "", **common}
+        yield {**status, "verbs": ["get", "patch", "update"]}
