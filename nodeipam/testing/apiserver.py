@@ -297,15 +297,16 @@ class APIServer:
                 return self._list_or_watch(call, target)
             case "POST", False if bool(target.namespace) == target.kind.namespaced:
                 _expect(call, _JSON)
-                body = rules.decode_object(target.kind, call.body)
+                body = rules.decode_object(target.kind, call.body, strict=_strict(call))
                 return self._reply(call, target, self._writer.create(target, body), 201)
             case "PUT", True:
                 _expect(call, _JSON)
-                record, new = self._writer.replace(target, call.body)
+                record, new = self._writer.replace(target, call.body, strict=_strict(call))
                 return self._reply(call, target, record, 201 if new else 200)
             case "PATCH", True:
                 content_type = _header(call, "content-type")
-                return self._reply(call, target, self._writer.patch(target, content_type, call.body))
+                record = self._writer.patch(target, content_type, call.body, strict=_strict(call))
+                return self._reply(call, target, record)
             case "DELETE", True if not target.subresource:
                 record, gone = self._writer.delete(target, call.body)
                 return _deleted(target, record) if gone else self._reply(call, target, record)
@@ -371,6 +372,10 @@ def _deleted(target: Target, record: Record) -> Reply:
         "details": {k: v for k, v in details.items() if v} | {"uid": record.metadata["uid"]},
     }
     return Reply(200, msgspec.json.encode(body))
+
+
+def _strict(call: Call) -> bool:
+    return dict(call.query).get("fieldValidation") == "Strict"
 
 
 def _header(call: Call, name: str) -> str:

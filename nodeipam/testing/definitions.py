@@ -58,6 +58,7 @@ def _kind(
         short_names=tuple(names.get("shortNames") or ()),
         columns=(NAME, *map(_column, columns)) if columns else (NAME, AGE),
         schema=schema.given,
+        unknown=schema.unknown,
         normalize=schema.complete,
         validate=faults,
     )

@@ -7,7 +7,7 @@ two functions. Of Node just the rules for pod CIDRs are here: the rest of a Node
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any
@@ -36,6 +36,10 @@ Validate = Callable[[Body | None, Body], list[Cause]]
 
 def _as_it_is(body: dict[str, Any]) -> dict[str, Any]:
     return body
+
+
+def _knows_all(body: Body) -> Iterable[str]:  # noqa: ARG001 - the place of one that looks
+    return ()
 
 
 def anything(old: Body | None, new: Body) -> list[Cause]:  # noqa: ARG001 - a Validate
@@ -71,6 +75,8 @@ class Kind:
     """What it is made of, in the words of its CustomResourceDefinition, where it has one."""
     normalize: Normalize = _as_it_is
     """Conversion and defaults, on every write; returns a new body or the same."""
+    unknown: Callable[[Body], Iterable[str]] = _knows_all
+    """The fields that it doesn't have, by their paths."""
     validate: Validate = anything
     """What is wrong with the new body, given the old one (None: it is being created)."""
 

@@ -15,7 +15,7 @@ from nodeipam.runtime.errors import Cause
 from nodeipam.runtime.objects import ObjectMeta
 
 from .kinds import Kind
-from .status import Refusal, bad_request, conflict, invalid, other_kind
+from .status import Refusal, bad_request, conflict, invalid, other_kind, unknown_fields
 
 __all__ = ["created", "decode_object", "terminating", "updated"]
 
@@ -33,16 +33,19 @@ _KEPT = (
 _DROPPED_WHEN_EMPTY = ("labels", "annotations", "finalizers", "ownerReferences", "generateName")
 
 
-def decode_object(kind: Kind, data: bytes | None) -> Body:
+def decode_object(kind: Kind, data: bytes | None, *, strict: bool = False) -> Body:
     """The body of a POST or PUT, without kind and apiVersion.
 
     Raises:
-        Refusal: 400, it is not JSON, not an object, or not of this kind.
+        Refusal: 400, it is not JSON, not an object, not of this kind, or it has fields that this kind doesn't
+            have, where `strict` asks for that.
     """
     body = _decode(data)
     named = body.pop("apiVersion", kind.api_version), body.pop("kind", kind.kind)
     if named != (kind.api_version, kind.kind):
         raise other_kind(*named, expected=(kind.api_version, kind.kind))
+    if strict and (paths := list(kind.unknown(body))):
+        raise unknown_fields(kind.kind, kind.api_version.rpartition("/")[2], paths)
     return body
 
 

@@ -101,6 +101,21 @@ class Schema:
                 made[name] = child.complete(copy.deepcopy(child.given["default"]))
         return made
 
+    def unknown(self, value: Any, path: str = "") -> Iterator[str]:
+        """The paths of the fields that `complete` drops because the schema doesn't know them."""
+        if isinstance(value, list) and self.items is not None:
+            for index, item in enumerate(value):
+                yield from self.items.unknown(item, f"{path}[{index}]")
+        for name, item in value.items() if isinstance(value, dict) else ():
+            child = self.properties.get(name) or self.others
+            inner = f"{path}.{name}".lstrip(".")
+            if self._is_root and name == "metadata":
+                continue
+            if child is not None:
+                yield from child.unknown(item, inner)
+            elif not self.open and not self._embedded(name):
+                yield inner
+
     def faults(self, value: Any, old: Any = _ABSENT, path: str = "") -> list[Cause]:
         """What is wrong with `value`, given what it was.
 

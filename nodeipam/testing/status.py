@@ -25,6 +25,8 @@ __all__ = [
     "other_kind",
     "status_body",
     "too_large_version",
+    "unknown_fields",
+    "unknown_patched_fields",
     "unreasoned",
     "unsupported_media_type",
 ]
@@ -145,6 +147,23 @@ def other_kind(api_version: str, kind: str, *, expected: tuple[str, str]) -> Ref
         f"the API version in the data ({api_version}, Kind={kind}) does not match "
         f"the expected API version ({expected[0]}, Kind={expected[1]})"
     )
+
+
+def unknown_fields(kind: str, version: str, paths: list[str]) -> Refusal:
+    """A client that wants to know has sent fields that the kind doesn't have."""
+    return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {_unknown(paths)}')
+
+
+def unknown_patched_fields(body: dict[str, Any], paths: list[str]) -> Refusal:
+    """So it is for a patch, of which the server tells nothing but what it made."""
+    shown = msgspec.json.encode(msgspec.json.encode(body, order="sorted").decode()).decode()
+    return invalid(
+        "", "", "", [Cause("FieldValueInvalid", f"Invalid value: {shown}: {_unknown(paths)}", "patch")]
+    )
+
+
+def _unknown(paths: list[str]) -> str:
+    return "strict decoding error: " + ", ".join(f'unknown field "{path}"' for path in paths)
 
 
 def unreasoned(message: str) -> Refusal:

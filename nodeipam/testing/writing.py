@@ -46,14 +46,14 @@ class Writer:
             raise status.already_exists(kind.plural, kind.group, key[1])
         return self._storage.put(kind.name, key, made)
 
-    def replace(self, target: Target, data: bytes | None) -> tuple[Record, bool]:
+    def replace(self, target: Target, data: bytes | None, *, strict: bool = False) -> tuple[Record, bool]:
         """PUT; and whether it created the object.
 
         A UID in the body is a precondition: where it is another's, or nobody's, the answer is 409. Where a
-        PUT creates, a resourceVersion in the body is ignored.
+        PUT creates, a resourceVersion in the body is ignored. `strict`: no field that the kind doesn't have.
         """
         kind = target.kind
-        body = rules.decode_object(kind, data)
+        body = rules.decode_object(kind, data, strict=strict)
         metadata = body.get("metadata") or {}
         if metadata.get("name") != target.name:
             raise status.bad_request(
@@ -69,10 +69,13 @@ class Writer:
             return self.create(target, {**body, "metadata": metadata}), True
         return self._update(target, old, body), False
 
-    def patch(self, target: Target, content_type: str, data: bytes | None) -> Record:
-        """PATCH. A patch that changes nothing leaves the version."""
+    def patch(self, target: Target, content_type: str, data: bytes | None, *, strict: bool = False) -> Record:
+        """PATCH. A patch that changes nothing leaves the version. `strict`: as for PUT."""
         old = self.existing(target)
-        return self._update(target, old, patched(target.kind, old.body, content_type, data))
+        new = patched(target.kind, old.body, content_type, data)
+        if strict and (paths := list(target.kind.unknown(new))):
+            raise status.unknown_patched_fields(new, paths)
+        return self._update(target, old, new)
 
     def delete(self, target: Target, data: bytes | None) -> tuple[Record, bool]:
         """DELETE; and whether the object is gone, or waits for its finalizers."""
