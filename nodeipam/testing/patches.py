@@ -16,7 +16,7 @@ from .kinds import Kind
 from .status import Refusal, bad_request, other_kind, unsupported_media_type
 from .strategic import strategic_merge
 
-__all__ = ["MERGE_PATCH", "patched"]
+__all__ = ["MERGE_PATCH", "patch_type", "patched"]
 
 MERGE_PATCH = "application/merge-patch+json"
 
@@ -26,17 +26,25 @@ _JSON_PATCH = "application/json-patch+json"
 _STRATEGIC = "application/strategic-merge-patch+json"
 
 
-def patched(kind: Kind, old: Mapping[str, Any], content_type: str, data: bytes | None) -> Body:
-    """`old` as the patch leaves it, without kind and apiVersion.
+def patch_type(kind: Kind, content_type: str) -> str:
+    """The media type of a patch.
 
     Raises:
-        Refusal: 400, the patch can't be read; 415, not this kind of patch; 422 or 500, it can't be carried
-            out.
+        Refusal: 415, objects of this kind don't take such patches.
     """
     accepted = [_JSON_PATCH, MERGE_PATCH] if kind.custom else [_JSON_PATCH, MERGE_PATCH, _STRATEGIC]
     media_type = content_type.partition(";")[0].strip()
     if media_type not in accepted:
         raise unsupported_media_type(", ".join(accepted))
+    return media_type
+
+
+def patched(kind: Kind, old: Mapping[str, Any], media_type: str, data: bytes | None) -> Body:
+    """`old` as a patch of this type leaves it, without kind and apiVersion.
+
+    Raises:
+        Refusal: 400, the patch can't be read; 422 or 500, it can't be carried out.
+    """
     if media_type == MERGE_PATCH:
         body = _merge(old, _object(data))
     elif media_type == _JSON_PATCH:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from . import rules, status
-from .patches import patched
+from .patches import patch_type, patched
 from .routing import Target
 from .storage import Collection, Key, Record, Storage
 
@@ -71,8 +71,9 @@ class Writer:
 
     def patch(self, target: Target, content_type: str, data: bytes | None, *, strict: bool = False) -> Record:
         """PATCH. A patch that changes nothing leaves the version. `strict`: as for PUT."""
+        media_type = patch_type(target.kind, content_type)  # whether or not there is such an object
         old = self.existing(target)
-        new = patched(target.kind, old.body, content_type, data)
+        new = patched(target.kind, old.body, media_type, data)
         if strict and (paths := list(target.kind.unknown(new))):
             raise status.unknown_patched_fields(new, paths)
         return self._update(target, old, new)
