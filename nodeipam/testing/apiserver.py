@@ -13,7 +13,6 @@ objects, server-side apply, dry runs, deletecollection; the two kinds of Event a
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -75,6 +74,8 @@ class APIServer:
         bookmark_interval: seconds between two bookmarks of a watch.
         faults: asked in order at each request; the first that matches decides. See `Fault`.
         log: every request, in the order in which they were carried out.
+        log_limit: how many of the latest requests the log keeps for certain; None: all.
+        history_limit: how many versions it keeps for certain, without `compact`; None: all.
         epoch: the time that the server writes and tells ages by, when the loop's clock was at 0. An
             `HTTPServer` makes it this machine's time.
     """
@@ -86,6 +87,8 @@ class APIServer:
         self.bookmark_interval = 60.0
         self.faults: list[Fault] = []
         self.log: list[Logged] = []
+        self.log_limit: int | None = None
+        self.history_limit: int | None = None
         self.epoch = _EPOCH
         self._storage = Storage()
         self._writer = Writer(self._storage, self._timestamp)
@@ -176,7 +179,7 @@ class APIServer:
             {"generation": old.metadata.get("generation", 0) + 1 if old else 1} if kind.custom else {}
         )
         body = {k: v for k, v in obj.items() if k not in {"kind", "apiVersion"}}
-        stored = copy.deepcopy(kind.normalize({**body, "metadata": generation | system | metadata}))
+        stored = _copied(kind.normalize({**body, "metadata": generation | system | metadata}))
         if old is not None and "deletionTimestamp" in metadata and not metadata.get("finalizers"):
             return self._whole(kind, self._storage.delete(kind.name, key, stored))
         return self._whole(kind, self._storage.put(kind.name, key, stored))
@@ -271,6 +274,10 @@ class APIServer:
     def record(self, call: Call, identity: str, status: int) -> None:
         """Log a request without carrying it out."""
         self.log.append(Logged(self._now(), identity, call, status))
+        if self.log_limit is not None and len(self.log) > 2 * self.log_limit:
+            del self.log[: len(self.log) - self.log_limit]
+        if self.history_limit is not None and self.version - self._storage.compacted > 2 * self.history_limit:
+            self._storage.compact(keep=self.history_limit)
 
     def fault(self, call: Call, identity: str) -> Fault | None:
         """The fault that this request meets, if any; it is counted as met."""
@@ -347,7 +354,7 @@ class APIServer:
         raise KeyError(f"no kind {named[1]!r} of {named[0]!r} is registered")
 
     def _whole(self, kind: Kind, record: Record) -> dict[str, Any]:
-        return {"kind": kind.kind, "apiVersion": kind.api_version, **copy.deepcopy(record.body)}
+        return {"kind": kind.kind, "apiVersion": kind.api_version, **msgspec.json.decode(record.json())}
 
     def _now(self) -> float:
         """The loop's time; where no loop runs, the time at which one was last seen."""
@@ -372,6 +379,11 @@ def _deleted(target: Target, record: Record) -> Reply:
         "details": {k: v for k, v in details.items() if v} | {"uid": record.metadata["uid"]},
     }
     return Reply(200, msgspec.json.encode(body))
+
+
+def _copied(body: dict[str, Any]) -> dict[str, Any]:
+    copied: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(body))
+    return copied
 
 
 def _strict(call: Call) -> bool:

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from .packing import Packed, Packing, unpacked
+
 __all__ = ["Backup", "Change", "Collection", "Key", "Record", "Storage"]
 
 Key = tuple[str, str]
@@ -19,16 +21,34 @@ Key = tuple[str, str]
 
 
 class Record:
-    """One version of one object. `body` is everything but kind and apiVersion, and must not be changed."""
+    """One version of one object. `body` is everything but kind and apiVersion, and must not be changed.
 
-    __slots__ = ("_json", "_partial", "body", "key", "version")
+    With a `packing` it is in memory as that sees fit: what is asked for is the same.
+    """
 
-    def __init__(self, key: Key, version: int, body: dict[str, Any]) -> None:
+    __slots__ = ("_body", "_json", "_packed", "_packing", "key", "version")
+
+    def __init__(self, key: Key, version: int, body: dict[str, Any], packing: Packing | None = None) -> None:
         self.key = key
         self.version = version
-        self.body = body
-        self._json: bytes | None = None
-        self._partial: bytes | None = None
+        self._body: dict[str, Any] | None = body
+        self._json = msgspec.json.encode(body)
+        self._packed: Packed | None = None
+        self._packing = packing
+        if packing is not None:
+            packing.opened(self, len(self._json))
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The object."""
+        if self._body is not None:
+            return self._body
+        self._json = self.json()
+        body: dict[str, Any] = msgspec.json.decode(self._json)
+        self._body = body
+        if self._packing is not None:
+            self._packing.opened(self, len(self._json))
+        return body
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -37,16 +57,19 @@ class Record:
         return found
 
     def json(self) -> bytes:
-        """The body as JSON, encoded once."""
-        if self._json is None:
-            self._json = msgspec.json.encode(self.body)
-        return self._json
+        """The body as JSON."""
+        return self._json or unpacked(self._packed or ())
 
     def partial(self) -> bytes:
-        """Only the metadata, as JSON, encoded once."""
-        if self._partial is None:
-            self._partial = msgspec.json.encode({"metadata": self.metadata})
-        return self._partial
+        """Only the metadata, as JSON."""
+        return msgspec.json.encode({"metadata": self.metadata})
+
+    def pack(self, packing: Packing) -> int:
+        """Keep only the packed JSON until the body is asked for again."""
+        size = len(self._json)
+        self._packed = self._packed or packing.packed(self._json)
+        self._body, self._json = None, b""
+        return size
 
 
 class Change(NamedTuple):
@@ -94,6 +117,12 @@ class Collection:
         for watcher in tuple(self.watchers):
             watcher(change)
 
+    def forget(self, version: int) -> None:
+        """Forget the changes up to `version`, but for the last of all, which tells the state's version."""
+        del self.changes[
+            : min(bisect_left(self.changes, version + 1, key=_version_of), len(self.changes) - 1)
+        ]
+
     def reset(self, records: Mapping[Key, Record]) -> None:
         """Hold these records, without a history."""
         self.records = dict(records)
@@ -127,6 +156,7 @@ class Storage:
         self.compacted = 0
         """Versions below this one can't be listed or watched from any more."""
         self._collections: dict[str, Collection] = {}
+        self._packing = Packing()
 
     def collection(self, name: str) -> Collection:
         """All objects of the kind of that name."""
@@ -149,11 +179,11 @@ class Storage:
         collection.apply(Change(record.version, "DELETED", record, previous))
         return record
 
-    def compact(self) -> None:
-        """Forget all history: from now on versions before the current one are expired."""
-        self.compacted = self.version
+    def compact(self, *, keep: int = 0) -> None:
+        """Forget the history but for the last `keep` versions: those before it are expired from now on."""
+        self.compacted = max(self.compacted, self.version - keep)
         for collection in self._collections.values():
-            del collection.changes[:-1]
+            collection.forget(self.compacted)
 
     def backup(self) -> Backup:
         """All that is stored now."""
@@ -172,7 +202,7 @@ class Storage:
     def _record(self, key: Key, body: Mapping[str, Any]) -> Record:
         self.version += 1
         metadata = {**body["metadata"], "resourceVersion": str(self.version)}
-        return Record(key, self.version, {**body, "metadata": metadata})
+        return Record(key, self.version, {**body, "metadata": metadata}, self._packing)
 
 
 def _version_of(change: Change) -> int:
