@@ -91,9 +91,10 @@ mutants: $(STAMP) ## Put mistakes into the controller, and see what finds them: 
 	$(BIN)/python -m tests.simulation.hunting $(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS)) $(if $(ALL),--all)
 
 .PHONY: bench
-bench: $(STAMP) ## What it costs: allocation, memory, and 5,000 Nodes on a real API server
+bench: $(STAMP) ## What it costs: allocation, memory, the API server model, and 5,000 Nodes on a real API server
 	$(BIN)/python -m bench.allocation
 	$(BIN)/python -m bench.memory
+	$(BIN)/python -m bench.model
 	$(BIN)/python -m bench.assignment
 
 .PHONY: build
