@@ -71,6 +71,7 @@ class APIServer:
         latency: seconds from request to answer; the request is carried out in the middle of it.
         watch_lag: seconds by which watches are late.
         watch_list: whether watches with `sendInitialEvents` are served.
+        watch_buffer: how many changes may wait for a slow client before the server ends its watch.
         bookmark_interval: seconds between two bookmarks of a watch.
         faults: asked in order at each request; the first that matches decides. See `Fault`.
         log: every request, in the order in which they were carried out.
@@ -84,6 +85,7 @@ class APIServer:
         self.latency = 0.0
         self.watch_lag = 0.0
         self.watch_list = True
+        self.watch_buffer = 1000
         self.bookmark_interval = 60.0
         self.faults: list[Fault] = []
         self.log: list[Logged] = []
@@ -332,6 +334,7 @@ class APIServer:
             negotiate(target.kind, form),
             bookmark_interval=self.bookmark_interval,
             watch_list=self.watch_list,
+            buffer=self.watch_buffer,
         )
         self._watches.append(watch)
         return watch

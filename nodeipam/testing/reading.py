@@ -50,6 +50,7 @@ def open_watch(
     *,
     bookmark_interval: float,
     watch_list: bool,
+    buffer: int,
 ) -> Watch:
     """A watch from a version; without one, and with "0", it begins with every object that is there.
 
@@ -69,6 +70,7 @@ def open_watch(
         bookmark=output.bookmark,
         bookmarks=query.bookmarks,
         timeout=query.timeout,
+        buffer=buffer,
     )
     from_now = query.send_initial_events or not version
     watch = Watch(

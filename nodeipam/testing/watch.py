@@ -1,7 +1,8 @@
 """One open watch of the API server model: changes become lines, and wait here until they are read.
 
-A watch has its own buffer, so compaction never takes an event from it. Everything but `readline`, which the
-client awaits, is synchronous and happens in the world outside of the client's host. Bookmarks come as
+A watch has its own buffer, so compaction never takes an event from it. A client for which too many changes
+wait is a slow one: its watch ends behind them, as kube-apiserver ends it. Everything but `readline`, which
+the client awaits, is synchronous and happens in the world outside of the client's host. Bookmarks come as
 kube-apiserver sends them: every minute, and 2 s before the timeout.
 """
 
@@ -11,6 +12,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
@@ -40,6 +42,16 @@ class WatchTerms(msgspec.Struct, frozen=True, kw_only=True):
     bookmarks: bool
     timeout: float
     """Seconds until the server ends it."""
+    buffer: int
+    """Changes that may wait to be read."""
+
+
+class _Line(NamedTuple):
+    """Something to be told; it becomes text when it is read, so that what waits costs next to nothing."""
+
+    time: float
+    text: Callable[[], bytes]
+    change: bool
 
 
 class Watch:
@@ -60,7 +72,8 @@ class Watch:
         self._version = version
         self._current = current
         self._lag: Callable[[], float] = float
-        self._lines: deque[tuple[float, bytes]] = deque()
+        self._lines: deque[_Line] = deque()
+        self._waiting = 0
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -97,9 +110,9 @@ class Watch:
         """Begin with these objects; `end` is the version of the bookmark that closes them, or None."""
         for record in records:
             if self.terms.selected(record):
-                self._push(_event("ADDED", self.terms.encode(record)))
+                self._push(lambda record=record: _event("ADDED", self.terms.encode(record)))  # type: ignore[misc]
         if end is not None:
-            self._push(_event("BOOKMARK", self.terms.bookmark(end, True)))
+            self.send(_event("BOOKMARK", self.terms.bookmark(end, True)))
 
     def replay(self, changes: list[Change]) -> None:
         """Begin with what happened before the watch was opened."""
@@ -108,12 +121,12 @@ class Watch:
 
     def refuse(self, refusal: Refusal) -> None:
         """Say by an ERROR event why there is nothing to watch, and end."""
-        self._push(_event("ERROR", refusal.encode()))
+        self.send(_event("ERROR", refusal.encode()))
         self.end()
 
     def send(self, line: bytes) -> None:
         """Put any line into the stream."""
-        self._push(line)
+        self._push(lambda: line)
 
     def hold(self) -> None:
         """Keep everything back until `go_on`, as a network that is cut does."""
@@ -141,9 +154,8 @@ class Watch:
 
     def close(self) -> None:
         """The client has gone. Safe to call again."""
-        if not self._closed:
-            self._closed = True
-            self._collection.watchers.remove(self._on_change)
+        self._closed = True
+        self._leave()
         if self._timer is not None:
             self._timer.cancel()
 
@@ -173,8 +185,10 @@ class Watch:
         return None
 
     def _due(self, now: float) -> bytes | None:
-        if self._lines and self._lines[0][0] + self._lag() <= now + _MOMENT:
-            line = self._lines.popleft()[1]
+        if self._lines and self._lines[0].time + self._lag() <= now + _MOMENT:
+            due = self._lines.popleft()
+            self._waiting -= due.change
+            line = due.text()
             if now >= self._cut_at:
                 self.break_off()
                 return line[: len(line) // 2]
@@ -205,7 +219,7 @@ class Watch:
         if self._may_bookmark:
             times.append(self._next_bookmark)
         if self._lines:
-            times.append(self._lines[0][0] + self._lag())
+            times.append(self._lines[0].time + self._lag())
         self._timer = self._loop.call_at(min(times), self._wake.set)
 
     def _on_change(self, change: Change) -> None:
@@ -214,16 +228,25 @@ class Watch:
         self._version = change.version
         was = change.previous is not None and self.terms.selected(change.previous)
         now = change.type != "DELETED" and self.terms.selected(change.record)
-        if now:
-            self._push(_event("MODIFIED" if was else "ADDED", self.terms.encode(change.record)))
-        elif was:
-            self._push(_event("DELETED", self.terms.encode(_last_state(change))))
+        kind, record = "MODIFIED" if was else "ADDED", change.record
+        if not now:
+            kind, record = "DELETED", _last_state(change)
+        if was or now:
+            self._push(lambda: _event(kind, self.terms.encode(record)), change=True)
+        if self._waiting >= self.terms.buffer:
+            self._leave()
+            self.end()
 
-    def _push(self, line: bytes) -> None:
-        now = self._loop.time()
-        self._lines.append((now, line))
-        if self._duplicates:
-            self._lines.append((now, line))
+    def _leave(self) -> None:
+        """Hear of no more changes."""
+        if self._on_change in self._collection.watchers:
+            self._collection.watchers.remove(self._on_change)
+
+    def _push(self, text: Callable[[], bytes], *, change: bool = False) -> None:
+        line = _Line(self._loop.time(), text, change)
+        for _ in range(2 if self._duplicates else 1):
+            self._lines.append(line)
+            self._waiting += change
         self._wake.set()
 
     def _bookmark_time(self) -> float:

@@ -42,6 +42,21 @@ class TestWatching:
 
         assert [("ADDED", "a"), ("ADDED", "b")] == play(scene)
 
+    def test_slow_client(self) -> None:
+        """When too many changes wait for a client, the server ends its watch behind them."""
+
+        async def scene(server: APIServer, me: Session) -> Any:
+            server.watch_buffer = 3
+            server.put(node("a"))
+            async with me.watch(NODES) as answer:
+                before = await story(answer, 1)
+                for number in range(5):
+                    server.put(node(f"n{number}"))
+                return before + await story(answer, 3), await answer.readline(10_000)
+
+        told = [("ADDED", name) for name in ("a", "n0", "n1", "n2")]
+        assert (told, b"") == play(scene)
+
     def test_bookmarks(self) -> None:
         """Bookmarks come each minute and 2 s before the end, with the server's version."""
 
