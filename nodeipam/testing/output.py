@@ -184,7 +184,11 @@ def _head(kind: str, api_version: str) -> bytes:
 
 
 def _listed(head: bytes, metadata: dict[str, Any], items: Iterable[bytes]) -> bytes:
-    return b'%s"metadata":%s,"items":[%s]}' % (head, msgspec.json.encode(metadata), b",".join(items))
+    """A list; joined once, since a page of big objects is many MiB."""
+    parts = list(items) or [b""]
+    parts[0] = b'%s"metadata":%s,"items":[%s' % (head, msgspec.json.encode(metadata), parts[0])
+    parts[-1] += b"]}"
+    return b",".join(parts)
 
 
 def _prefixed(head: bytes, body: bytes) -> bytes:

@@ -26,7 +26,7 @@ _SEAMS = (
     (b'Z","', b'Z",\0"'),  # behind one
 )
 _BEHIND_TIME = b'Z","'
-_OPEN_LIMIT = 4 * 1024 * 1024
+_OPEN_LIMIT = 1024 * 1024
 """Bytes of JSON that stay unpacked, as objects of Python too, which take about four times as much."""
 _GENERATION = 1 << 15
 """Pieces that are remembered, to be shared, before those that weren't met again are forgotten."""

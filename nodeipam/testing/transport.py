@@ -182,15 +182,17 @@ class _Whole:
     def __init__(self, reply: Reply) -> None:
         self.status = reply.status
         self.headers: Mapping[str, str] = CIMultiDict(reply.headers)
-        self._rest = memoryview(reply.body)
+        self._body = reply.body
+        self._read = 0
 
     async def read(self, limit: int) -> bytes:
-        data, self._rest = self._rest[:limit], self._rest[limit:]
-        return bytes(data)
+        data = self._body[self._read : self._read + limit]  # the body itself, where that is all of it
+        self._read += len(data)
+        return data
 
     async def readline(self, limit: int) -> bytes:
-        line = bytes(self._rest).partition(b"\n")
-        length = len(line[0]) + len(line[1])
+        end = self._body.find(b"\n", self._read) + 1 or len(self._body)
+        length = end - self._read
         if length > limit:
             raise ProtocolError(f"a line of {length} bytes is longer than the limit of {limit}")
         return await self.read(length)
