@@ -22,6 +22,7 @@ import aiohttp
 import msgspec
 
 from bench.assignment import usage
+from bench.bareclient import Node
 from nodeipam.testing import APIServer, HTTPServer
 
 IN_FLIGHT = 16
@@ -34,6 +35,11 @@ _MANAGERS = {
     "kube-controller-manager": ("spec", ("podCIDR", "podCIDRs", "taints"), 10),
     "kubelet-status": ("status", ("addresses", "allocatable", "capacity", "conditions", "images"), 36),
 }
+
+
+class _Page(msgspec.Struct):
+    metadata: dict[str, Any]
+    items: list[Node]
 
 
 def node(number: int) -> dict[str, Any]:
@@ -171,11 +177,11 @@ async def listed(url: str) -> tuple[list[str], str]:
     async with aiohttp.ClientSession(url) as session:
         while True:
             async with session.get("/api/v1/nodes", params=query) as answer:
-                page = msgspec.json.decode(await answer.read())
-            names += [each["metadata"]["name"] for each in page["items"]]
-            if not (token := page["metadata"].get("continue")):
-                return names, page["metadata"]["resourceVersion"]
-            query["continue"] = token
+                page = msgspec.json.decode(await answer.read(), type=_Page)
+            names += [each.metadata.name for each in page.items]
+            if "continue" not in page.metadata:
+                return names, page.metadata["resourceVersion"]
+            query["continue"] = page.metadata["continue"]
 
 
 async def patches(address: tuple[str, int], names: list[str], count: int) -> float:
@@ -199,12 +205,14 @@ async def measure(url: str, pid: int, count: int) -> None:
         watch = asyncio.create_task(read_watch(address, version)) if "watched" in what else None
         before = usage(pid)[0]
         seconds = await patches(address, names, count)
-        cpu = (usage(pid)[0] - before) / count
+        cpu = usage(pid)[0] - before
         rate = count / seconds
         print(
             f"{what:15} {rate:6.0f} a second, {rate / LEAST_RATE:.2f} of {LEAST_RATE}; "
-            f"{cpu * 1e6:4.0f} µs of CPU each, enough for {1 / cpu:.0f} a second"
+            f"{cpu / count * 1e6:4.0f} µs of CPU each, which is {count / cpu:.0f} for a whole second of it"
         )
+        if cpu < 0.9 * seconds:
+            print(f"{'':15} the server had a CPU for {cpu / seconds:.0%} of the time: no verdict on the rate")
         if watch is not None:
             watch.cancel()
             await asyncio.wait({watch})
