@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import Callable
 from contextvars import Context
 from dataclasses import replace
 from functools import cache
@@ -23,29 +22,24 @@ import yaml
 from nodeipam.api.cidr import parse_pod_cidr
 from nodeipam.controllers import wiring
 from nodeipam.controllers.settings import Settings
-from nodeipam.runtime import Answer, Call, Client, Election, Manager
+from nodeipam.runtime import Call, Client
 from nodeipam.testing import (
     APIServer,
-    Fault,
     Host,
     Link,
     ModelTransport,
     VirtualClock,
     VirtualLoop,
-    outside,
 )
-from nodeipam.testing.status import Refusal
 
-from . import schedule as steps
-from .observer import EXCLUDED, LEASES, NODES, POOLS, Observer, Writer, ranges
-from .schedule import Run, Schedule, Step
+from .deeds import Deeds
+from .observer import EXCLUDED, Observer, Writer
+from .replica import LOCK, Replica, Tap
+from .schedule import Schedule, Touch
 from .verdict import Verdict
 
-__all__ = ["LOCK", "Cluster", "Outcome", "Replica"]
+__all__ = ["Cluster", "Outcome"]
 
-LOCK = Election(namespace="nodeipam", name="node-ipam-controller")
-ZONE = "topology.kubernetes.io/zone"
-_PIN = "example.com/pinned"
 _CRD = Path(__file__).parents[2] / "manifests" / "crd.yaml"
 
 
@@ -71,56 +65,6 @@ def _definition() -> dict[str, Any]:
     return found
 
 
-class _Tap:
-    """A replica's transport: what is sent is seen in the moment in which it is handed over."""
-
-    def __init__(self, inner: ModelTransport, sent: Callable[[Call], None]) -> None:
-        self._inner = inner
-        self._sent = sent
-        self.host = inner.host
-
-    def open(self, call: Call) -> AbstractAsyncContextManager[Answer]:
-        """Hand it on."""
-        outside(self._sent, call)
-        return self._inner.open(call)
-
-
-class Replica:
-    """A place where one process of the controller runs at a time."""
-
-    def __init__(self, run: Run, link: Link) -> None:
-        self.run = run
-        self.link = link
-        self.started = 0
-        """How many processes there have been."""
-        self.host: Host | None = None
-        self.manager: Manager
-        self.task: asyncio.Task[None]
-
-    @property
-    def name(self) -> str:
-        """The name of the place; the API server takes all its processes for this."""
-        return self.run.name
-
-    @property
-    def alive(self) -> bool:
-        """Whether a process runs."""
-        return self.host is not None and self.host.state != "dead" and not self.task.done()
-
-    def knows(self, name: str, uid: str) -> bool:
-        """Whether the process has this Node in its cache, with ranges."""
-        for node in self.manager._informers[0].store.list():  # noqa: SLF001 - read as a debugger would
-            if node.metadata.name == name:
-                return bool(node.metadata.uid == uid and node.pod_cidrs)
-        return False
-
-    def serving(self) -> Iterator[str]:
-        """The ranges of all ClusterCIDRs in its cache that aren't being deleted."""
-        for pool in self.manager._informers[1].store.list():  # noqa: SLF001 - read as a debugger would
-            if not pool.terminating:
-                yield from ranges({"spec": pool.spec})
-
-
 class Cluster:
     """The server, the replicas, and what is done to them."""
 
@@ -133,9 +77,8 @@ class Cluster:
         self.replicas = {run.name: Replica(run, Link(delay=self._delay)) for run in schedule.replicas}
         self.told: list[tuple[float, str]] = []
         """Time and text of each step that was taken."""
+        self.deeds = Deeds(self)
         self._rng = random.Random(f"{schedule.seed}/delays")
-        self._triggers: list[tuple[steps.When, list[int]]] = []
-        self._backups: dict[float, Any] = {}
 
     def _delay(self) -> float:
         return self._rng.random() * self.schedule.latency
@@ -171,7 +114,7 @@ class Cluster:
     def heartbeat(self) -> None:
         """Have every Node change, as its kubelet's reports do."""
         for name in tuple(self.observer.nodes):
-            self.perform(steps.Touch(at=self.loop.now, node=name))
+            self.deeds.perform(Touch(at=self.loop.now, node=name))
 
     @property
     def under_way(self) -> int:
@@ -187,13 +130,7 @@ class Cluster:
         self.loop.set_exception_handler(self._complained)
         for run in self.schedule.replicas:
             self.loop.call_at(run.start, self.start, run.name)
-        moments: dict[float, list[Step]] = {}
-        for step in self.schedule.steps:
-            if isinstance(step, steps.Restore):
-                self.loop.call_at(step.to, self._back_up, step.to)
-            moments.setdefault(step.at, []).append(step)
-        for at, together in moments.items():
-            self.loop.call_at(at, self._perform_all, together)
+        self.deeds.schedule(self.schedule.steps)
 
     def _complained(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A callback failed, a step's or a replica's: it would only be logged."""
@@ -202,7 +139,7 @@ class Cluster:
     def _heal(self) -> None:
         """Nothing goes wrong any more, and every replica runs."""
         self.told.append((self.loop.now, "— from here on nothing goes wrong any more —"))
-        self._triggers.clear()
+        self.deeds.forget()
         self.server.faults.clear()
         for replica in self.replicas.values():
             replica.link.lag = 0.0
@@ -244,7 +181,7 @@ class Cluster:
             serving=replica.serving,
         )
         self.observer.began(writer)
-        transport = _Tap(
+        transport = Tap(
             ModelTransport(self.server, identity=name, link=replica.link),
             lambda call: self._sent(replica, writer, call),
         )
@@ -269,179 +206,5 @@ class Cluster:
             self.observer.violated("I7", f"{name} ended with {error!r}")
 
     def _sent(self, replica: Replica, writer: Writer, call: Call) -> None:
-        for trigger in list(self._triggers):
-            when, left = trigger
-            if when.replica not in ("", replica.name) or not when.requests(call):
-                continue
-            if left[0]:
-                left[0] -= 1
-                continue
-            self._triggers.remove(trigger)
-            for step in when.then:
-                self._after(step)
+        self.deeds.before(call, replica.name)
         self.observer.sent(writer, call)
-
-    def _after(self, step: Step) -> None:
-        if step.at > 0:
-            self.loop.call_later(step.at, self.perform, step)
-        else:
-            self.perform(step)
-
-    # Steps
-
-    def _perform_all(self, together: list[Step]) -> None:
-        """Timers of one moment go off in no particular order; steps are taken in theirs."""
-        for step in together:
-            self.perform(step)
-
-    def perform(self, step: Step) -> None:
-        """Take one step; one that has lost its object is passed over."""
-        self.told.append((self.loop.now, repr(step)))
-        with suppress(KeyError, Refusal):
-            self._perform(step)
-
-    def _perform(self, step: Step) -> None:  # noqa: C901, PLR0912, PLR0915 - one case for each step there is
-        server = self.server
-        match step:
-            case steps.Join():
-                self._join(step.node, step.zone, step.brings, pinned=step.pinned)
-            case steps.Leave():
-                server.delete(NODES, step.node)
-            case steps.Unpin():
-                server.patch(NODES, step.node, {"metadata": {"finalizers": None}})
-            case steps.Rejoin():
-                old = self.observer.nodes[step.node]
-                server.delete(NODES, step.node)
-                self._join(step.node, (old["metadata"].get("labels") or {}).get(ZONE, ""))
-            case steps.Label():
-                server.patch(NODES, step.node, {"metadata": {"labels": {ZONE: step.zone or None}}})
-            case steps.Touch():
-                touched = {"example.com/touched": str(server.version)}
-                server.patch(NODES, step.node, {"metadata": {"annotations": touched}})
-            case steps.AddPool():
-                self._add_pool(step)
-            case steps.DropPool():
-                server.delete(POOLS, step.name)
-            case steps.Start():
-                self.start(step.replica)
-            case steps.Stop():
-                self._stop(self.replicas[step.replica], kill=step.kill)
-            case steps.Pause():
-                self._pause(self.replicas[step.replica], step)
-            case steps.Cut():
-                link = self.replicas[step.replica].link
-                if link.up:
-                    link.cut()
-                    self.loop.call_later(step.seconds, self._mend, link, step.lose)
-            case steps.Lag():
-                link = self.replicas[step.replica].link
-                link.lag = step.lag
-                self.loop.call_later(step.seconds, setattr, link, "lag", 0.0)
-            case steps.Stall():
-                self._stall(self.replicas[step.replica].link, step.seconds)
-            case steps.Break():
-                for watch in self.replicas[step.replica].link.watches:
-                    watch.break_off()
-            case steps.Land():
-                self.replicas[step.replica].link.land()
-            case steps.Fail():
-                server.faults.append(_fault(step))
-            case steps.Compact():
-                server.compact()
-            case steps.Restore():
-                self._restore(step)
-            case steps.Lock():
-                self._touch_lock(step.how)
-            case steps.When():
-                self._triggers.append((step, [step.skip]))
-
-    def _join(self, name: str, zone: str, brings: tuple[str, ...] = (), *, pinned: bool = False) -> None:
-        if name in self.observer.nodes:
-            return
-        metadata: dict[str, Any] = {"name": name, "labels": {ZONE: zone} if zone else {}}
-        if pinned:
-            metadata["finalizers"] = [_PIN]
-        spec = {"podCIDR": brings[0], "podCIDRs": list(brings)} if brings else {}
-        self.server.put({"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec})
-
-    def _add_pool(self, step: steps.AddPool) -> None:
-        if step.name in self.observer.pools:
-            return
-        spec: dict[str, Any] = {"perNodeHostBits": step.bits}
-        spec |= {family: text for family, text in (("ipv4", step.ipv4), ("ipv6", step.ipv6)) if text}
-        if step.zone:
-            wanted = {"key": ZONE, "operator": "In", "values": [step.zone]}
-            spec["nodeSelector"] = {"nodeSelectorTerms": [{"matchExpressions": [wanted]}]}
-        self.server.put(
-            {
-                "apiVersion": "networking.x-k8s.io/v1",
-                "kind": "ClusterCIDR",
-                "metadata": {"name": step.name},
-                "spec": spec,
-            }
-        )
-
-    def _stop(self, replica: Replica, *, kill: bool) -> None:
-        if not replica.alive or replica.host is None:
-            return
-        if kill:
-            replica.host.crash()
-            for watch in replica.link.watches:
-                watch.close()
-        else:
-            replica.host.run(replica.task.cancel)
-
-    def _pause(self, replica: Replica, step: steps.Pause) -> None:
-        host = replica.host
-        if host is None or host.state != "running":
-            return
-        if step.suspended:
-            host.suspend()
-        else:
-            host.pause()
-        self.loop.call_later(step.seconds, lambda: host.resume(timers_first=step.timers_first))
-
-    def _mend(self, link: Link, lose: bool) -> None:  # noqa: FBT001 - as Link.mend has it
-        if not link.up:
-            link.mend(lose=lose)
-
-    def _stall(self, link: Link, seconds: float) -> None:
-        held = [watch for watch in link.watches if watch.open]
-        for watch in held:
-            watch.hold()
-
-        def go_on() -> None:
-            for watch in held if link.up else ():
-                watch.go_on()
-
-        self.loop.call_later(seconds, go_on)
-
-    def _back_up(self, at: float) -> None:
-        self._backups[at] = self.server.backup()
-
-    def _restore(self, step: steps.Restore) -> None:
-        if self.under_way:
-            if self.loop.now < self.schedule.seconds:
-                self.loop.call_later(0.1, self._restore, step)
-            return
-        self.server.restore(self._backups[step.to], bump=step.bump)
-        self.observer.restored()
-
-    def _touch_lock(self, how: str) -> None:
-        if how == "deleted":
-            self.server.delete(LEASES, LOCK.name, namespace=LOCK.namespace)
-        else:
-            self.server.patch(LEASES, LOCK.name, {"spec": {"holderIdentity": ""}}, namespace=LOCK.namespace)
-
-
-def _fault(step: steps.Fail) -> Fault:
-    return Fault(
-        match=step.requests,
-        action=step.action,
-        status=step.status,
-        retry_after=step.retry_after,
-        delay=step.delay,
-        skip=step.skip,
-        times=step.times,
-        identity=step.replica or None,
-    )

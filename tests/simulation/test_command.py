@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from .__main__ import main
 from .campaign import KINDS
-from .cluster import Cluster
+from .deeds import Deeds
 from .record import read, write
 from .schedule import Break, Compact, Run, Schedule, Step
 
@@ -33,14 +33,14 @@ def run(*args: str, given: str = "") -> Result:
 @pytest.fixture
 def _harmful() -> Iterator[None]:
     """Makes the second Compact of a run a violation, in the processes that are forked from this one too."""
-    perform = Cluster.perform
+    perform = Deeds.perform
 
-    def watched(cluster: Cluster, step: Step) -> None:
-        perform(cluster, step)
-        if sum("Compact" in text for _, text in cluster.told) == 2:
-            cluster.observer.violated("I1", "forgot twice")
+    def watched(deeds: Deeds, step: Step) -> None:
+        perform(deeds, step)
+        if sum("Compact" in text for _, text in deeds.cluster.told) == 2:
+            deeds.cluster.observer.violated("I1", "forgot twice")
 
-    with patch.object(Cluster, "perform", watched), patch.dict(KINDS, {"random": _named}):
+    with patch.object(Deeds, "perform", watched), patch.dict(KINDS, {"random": _named}):
         yield
 
 

@@ -6,7 +6,7 @@ from unittest.mock import patch
 import msgspec
 import pytest
 
-from .cluster import Cluster
+from .deeds import Deeds
 from .minimising import minimise
 from .schedule import AddPool, Break, Compact, Join, Lock, Run, Schedule, Step, Touch
 
@@ -34,16 +34,16 @@ def harmful(*kinds: type[Step]) -> Callable[[], None]:
     """Makes it a violation that steps of all these types have been taken."""
 
     def prepare() -> None:
-        perform = Cluster.perform
+        perform = Deeds.perform
         taken: set[type[Step]] = set()
 
-        def watched(cluster: Cluster, step: Step) -> None:
-            perform(cluster, step)
+        def watched(deeds: Deeds, step: Step) -> None:
+            perform(deeds, step)
             taken.add(type(step))
             if taken >= set(kinds):
-                cluster.observer.violated("I1", f"there was {step}")
+                deeds.cluster.observer.violated("I1", f"there was {step}")
 
-        patch.object(Cluster, "perform", watched).start()
+        patch.object(Deeds, "perform", watched).start()
 
     return prepare
 
@@ -68,15 +68,15 @@ def test_another_violation() -> None:
     """A schedule that violates something else isn't taken for a smaller one of the same."""
 
     def prepare() -> None:
-        perform = Cluster.perform
+        perform = Deeds.perform
 
-        def watched(cluster: Cluster, step: Step) -> None:
-            perform(cluster, step)
+        def watched(deeds: Deeds, step: Step) -> None:
+            perform(deeds, step)
             if isinstance(step, Lock):
-                there = {type(each) for each in cluster.schedule.steps}
-                cluster.observer.violated("I1" if Compact in there else "I2", "made up")
+                there = {type(each) for each in deeds.cluster.schedule.steps}
+                deeds.cluster.observer.violated("I1" if Compact in there else "I2", "made up")
 
-        patch.object(Cluster, "perform", watched).start()
+        patch.object(Deeds, "perform", watched).start()
 
     small = minimise(SCHEDULE, prepare=prepare)
     assert (Compact, Lock) == tuple(map(type, small.steps))

@@ -23,6 +23,7 @@ from nodeipam.controllers.metrics import PoolCollector
 from nodeipam.testing import Logged
 from nodeipam.testing.routing import asks_to_watch
 
+from .deeds import ZONE
 from .observer import EXCLUDED, Span, holds, ranges, span, uses
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ _HEARTBEAT = 300.0
 """Seconds after which a kubelet reports its Node's status though nothing has changed."""
 _QUIET = 20.0
 """Seconds in which nothing may be asked for at rest."""
-_ZONE = "topology.kubernetes.io/zone"
 
 
 class Verdict:
@@ -191,7 +191,7 @@ def _serves(pool: Any, node: Any) -> bool:
     selector = pool["spec"].get("nodeSelector")
     if selector is None:
         return True
-    zone = (node["metadata"].get("labels") or {}).get(_ZONE)
+    zone = (node["metadata"].get("labels") or {}).get(ZONE)
     return any(
         zone in expression["values"]
         for term in selector["nodeSelectorTerms"]
