@@ -1,4 +1,4 @@
-"""The commands, and how they are called: `nodeipam [run] [--flag…]`, `nodeipam version`.
+"""The commands, and how they are called: `nodeipam [run] [--flag…]`, `nodeipam demo`, `nodeipam version`.
 
 click finds flags and their texts; what the texts mean is read elsewhere (:mod:`.flag`), since an environment
 variable may say the same. Every mistake ends in one line.
@@ -11,6 +11,7 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -111,6 +112,12 @@ def _run(**texts: str | None) -> int:
     return run(Given(flags, os.environ))
 
 
+def _demo(*, nodes: int, seed: int, pace: float, hold: bool, picture: Path | None) -> int:
+    from .demo import demo  # noqa: PLC0415 - nothing but the demo needs the test kit
+
+    return demo(nodes=nodes, seed=seed, pace=pace, hold=hold, picture=picture)
+
+
 def _version() -> None:
     click.echo(f"{_NAME} {__version__} (Python {platform.python_version()})")
 
@@ -126,11 +133,30 @@ _RUN = _Run(
     help="Run the controller. This is the default command.",
     context_settings={**_HELP, "allow_extra_args": True},
 )
+_DEMO = click.Command(
+    "demo",
+    callback=_demo,
+    params=[
+        click.Option(["--nodes"], type=int, default=60, show_default=True, help="How many Nodes join"),
+        click.Option(["--seed"], type=int, default=1, show_default=True, help="What their order depends on"),
+        click.Option(["--hold"], is_flag=True, help="Keep it up at the end, for kubectl, until Ctrl-C"),
+        click.Option(
+            ["--pace"], type=float, default=0.6, show_default=True, help="Seconds for each step, at least"
+        ),
+        click.Option(
+            ["--picture"],
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="Write what the screen shows at the end to this file, as SVG",
+        ),
+    ],
+    help="Show it all on this machine: a made-up cluster, two real replicas, and an observer.",
+    context_settings=_HELP,
+)
 _VERSION = click.Command("version", callback=_version, help="Print the version.", context_settings=_HELP)
 _MAIN = _Main(
-    commands=[_RUN, _VERSION],
+    commands=[_RUN, _DEMO, _VERSION],
     help="Gives every Kubernetes Node its pod address ranges from ClusterCIDR objects.",
     context_settings=_HELP,
-    subcommand_metavar="[run|version] [FLAGS]",
+    subcommand_metavar="[run|demo|version] [FLAGS]",
     options_metavar="",
 )
