@@ -39,13 +39,21 @@ $(STAMP): requirements/dev.txt
 .venvs/%/.complete: requirements/dev.txt
 	$(call environment,.venvs/$*,python$*)
 
+.PHONY: demo
+demo: $(STAMP) ## Show it all on this machine, in 10 seconds (ARGS="--hold": for kubectl)
+	$(BIN)/python -m nodeipam demo $(ARGS)
+
+.PHONY: demo-picture
+demo-picture: $(STAMP) ## Draw docs/demo.svg
+	$(BIN)/python -m nodeipam demo --picture docs/demo.svg
+
 .PHONY: test
 test: $(STAMP) ## All tests; those on a real API server need Go or KUBEBUILDER_ASSETS
 	$(PYTEST)
 
 .PHONY: test-unit
 test-unit: $(STAMP) ## All tests but those on a real API server
-	$(PYTEST) tests/unit tests/simulation
+	$(PYTEST) tests/unit tests/simulation tests/demo
 
 .PHONY: test-e2e
 test-e2e: $(STAMP) ## The tests on a real API server

@@ -113,9 +113,9 @@ def _run(**texts: str | None) -> int:
 
 
 def _demo(*, nodes: int, seed: int, pace: float, hold: bool, picture: Path | None) -> int:
-    from .demo import demo  # noqa: PLC0415 - nothing but the demo needs the test kit
+    from .demo import Options, demo  # noqa: PLC0415 - nothing but the demo needs the test kit
 
-    return demo(nodes=nodes, seed=seed, pace=pace, hold=hold, picture=picture)
+    return demo(Options(nodes=nodes, seed=seed, pace=pace, hold=hold, picture=picture))
 
 
 def _version() -> None:

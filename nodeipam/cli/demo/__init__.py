@@ -6,6 +6,6 @@ it is. Invariant: the exit code is 0 only if the observer saw every invariant ho
 
 from __future__ import annotations
 
-__all__ = ["demo"]
+__all__ = ["Options", "demo"]
 
-from .run import demo
+from .run import Options, demo

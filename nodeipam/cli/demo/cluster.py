@@ -89,14 +89,8 @@ class Cluster:
         outside = ("IPAM_", "POD_", "KUBERNETES_", "LOG_")
         with log.open("wb") as out:
             process = await asyncio.create_subprocess_exec(
-                *(
-                    sys.executable,
-                    "-m",
-                    "nodeipam",
-                    f"--kubeconfig={path}",
-                    f"--leader-elect-id={name}",
-                    *_FLAGS,
-                ),
+                *(sys.executable, "-m", "nodeipam", f"--kubeconfig={path}"),
+                *(f"--leader-elect-id={name}", *_FLAGS),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

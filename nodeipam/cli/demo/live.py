@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Self
 
@@ -18,7 +19,8 @@ from .scene import Actor, Bar, Happening, Report, Scene, quantile, seconds
 
 __all__ = ["LiveScreen", "frame", "picture", "verdict"]
 
-_POOLS = 3
+_FIXED = 12
+"""Lines of a frame that are there whatever happens: all borders, three pools, three lines on Nodes."""
 _ROLES = {
     "starts": ("○", "dim"),
     "leads": ("●", "bold green"),
@@ -60,13 +62,13 @@ class LiveScreen:
 
 def frame(scene: Scene, height: int) -> RenderableType:
     """The picture of one moment, at most so many lines less one."""
-    lines = max(3, min(_MOST, height - 6 - 2 * _POOLS - 3))
+    lines = max(3, min(_MOST, height - 1 - _FIXED))
     middle = Table.grid(expand=True)
     middle.add_column(ratio=1)
     middle.add_column(ratio=1)
     middle.add_row(_panel(_replicas(scene.replicas), "replicas", 5), _panel(_nodes(scene), "Nodes", 5))
     return Group(
-        _panel(_pools(scene.pools), "pools", _POOLS + 2),
+        _panel(_pools(scene.pools), "pools", 5),
         middle,
         _panel(_story(scene.happenings[-lines:]), f"what happens · {scene.at:.0f} s", lines + 2),
     )
@@ -89,12 +91,10 @@ def verdict(report: Report) -> RenderableType:
 def picture(scene: Scene, report: Report) -> str:
     """The last frame and the verdict as an SVG that needs nothing from elsewhere."""
     console = Console(
-        record=True, width=92, height=26, quiet=True, force_terminal=True, color_system="truecolor"
+        record=True, file=io.StringIO(), width=92, force_terminal=True, color_system="truecolor"
     )
-    with console.capture():
-        console.quiet = False
-        console.print(frame(scene, 1 + 6 + 2 * _POOLS + 2 + len(scene.happenings)))
-        console.print(verdict(report))
+    console.print(frame(scene, 1 + _FIXED + len(scene.happenings)))
+    console.print(verdict(report))
     form = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     return console.export_svg(title="make demo", code_format=form, unique_id="demo")
 
@@ -122,18 +122,16 @@ def _replicas(replicas: tuple[Actor, ...]) -> RenderableType:
     table = Table.grid(padding=(0, 1))
     for replica in replicas:
         sign, style = _ROLES[replica.role]
-        table.add_row(
-            Text(sign, style), replica.name, Text(replica.role, style), Text(f"pid {replica.pid}", "dim")
-        )
+        pid = Text(f"pid {replica.pid}", "dim")
+        table.add_row(Text(sign, style), replica.name, Text(replica.role, style), pid)
     return table
 
 
 def _nodes(scene: Scene) -> RenderableType:
     waiting = Text(f"{scene.waiting} waiting", "bold yellow" if scene.waiting else "dim")
     violations = Text(f"{scene.violations} violations", "bold red" if scene.violations else "green")
-    counts = Text("  ").join(
-        [Text(f"{scene.served} served", "bold"), waiting, Text(f"{scene.left} left", "dim")]
-    )
+    served, left = Text(f"{scene.served} served", "bold"), Text(f"{scene.left} left", "dim")
+    counts = Text("  ").join([served, waiting, left])
     middle, most = (seconds(quantile(scene.latencies, share)) for share in (0.5, 0.99))
     latency = Text(f"ranges after  p50 {middle}  p99 {most}")
     return Group(counts, latency, violations)

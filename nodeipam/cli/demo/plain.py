@@ -33,9 +33,8 @@ class PlainScreen:
         """Print the pools as they are left, and the verdict."""
         click.echo()
         for pool in scene.pools:
-            click.echo(
-                f"  pool {pool.name:8} {pool.used:5} of {pool.blocks} blocks, {', '.join(pool.ranges)}"
-            )
+            used = f"{pool.used} of {pool.blocks} blocks"
+            click.echo(f"  {f'pool {pool.name}':28} {used}, {', '.join(pool.ranges)}")
         for name, text in report.figures:
             click.echo(f"  {name:28} {text}")
         click.echo()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 from .observer import Observer, Rule
 
@@ -83,7 +83,7 @@ class Report:
 class Screen(Protocol):
     """Something to show it on; a context manager for as long as scenes come."""
 
-    def __enter__(self) -> Screen: ...
+    def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
 
@@ -124,7 +124,7 @@ def quantile(values: Sequence[float], share: float) -> float:
 def seconds(value: float) -> str:
     """A duration for people."""
     if math.isnan(value):
-        return "–"
+        return "-"
     return f"{value * 1000:.0f} ms" if value < 0.9995 else f"{value:.1f} s"
 
 

@@ -38,6 +38,7 @@ class Stage:
         self._began = time.monotonic()
         self._happenings: list[Happening] = []
         self._leader = ""
+        self._judged = 0
         self._nodes = 0
 
     @property
@@ -46,25 +47,28 @@ class Stage:
         return time.monotonic() - self._began
 
     async def play(self, story: tuple[Step, ...]) -> None:
-        """Start the replicas, and play all steps; what goes wrong is a violation, and ends it."""
+        """Start the replicas, and play all steps; the first violation ends it."""
         drawing = asyncio.create_task(self._draw(), name="screen")
         try:
             await self._start()
             for step in story:
                 await self._step(step)
+                if self._observer.violations:
+                    break
+            else:
+                self._observer.close()
         except TimeoutError as error:
-            self.tell(str(error), "bad")
             self._observer.violations.append(Violation("told", str(error)))
         finally:
             drawing.cancel()
             await asyncio.wait({drawing})
+        if not drawing.cancelled():
+            drawing.result()
         self.look()
-        self._observer.close()
         self._screen.show(self.scene())
 
     def look(self) -> None:
         """Let the observer read the audit log, and tell who leads and who has died."""
-        before = len(self._observer.violations)
         self._observer.audit(self._cluster.audit())
         for replica in self._cluster.replicas:
             if replica.state == "ended":
@@ -72,8 +76,9 @@ class Stage:
                 violation = Violation("told", text)
                 if violation not in self._observer.violations:
                     self._observer.violations.append(violation)
-        for violation in self._observer.violations[before:]:
+        for violation in self._observer.violations[self._judged :]:
             self.tell(violation.text, "bad")
+        self._judged = len(self._observer.violations)
         leader = self._name(self._observer.leader)
         if leader not in {"", self._leader}:
             self.tell(f"{leader} leads", "good")
@@ -105,9 +110,7 @@ class Stage:
         )
 
     async def _start(self) -> None:
-        self.tell(
-            f"an API server model at {self._cluster.url}, and {len(REPLICAS)} replicas of the controller"
-        )
+        self.tell(f"an API server model at {self._cluster.url}, two replicas of the controller")
         for name in REPLICAS:
             await self._cluster.start(name)
         await self._until(lambda: bool(self._observer.leader), _START, "a replica leads")
@@ -119,10 +122,7 @@ class Stage:
             case NewPool():
                 self._cluster.add_pool(step)
             case Join():
-                for node in step.nodes:
-                    self._cluster.add_node(node)
-                    await asyncio.sleep(self._pace / len(step.nodes))
-                self._nodes += len(step.nodes)
+                await self._join(step)
             case Leave():
                 for name in step.names:
                     self._cluster.remove_node(name)
@@ -131,16 +131,24 @@ class Stage:
             case Kill():
                 await self._kill()
             case Await():
-                await self._until(
-                    lambda: (
-                        (self._nodes, step.waiting)
-                        == (len(self._observer.nodes), len(self._observer.waiting))
-                    ),
-                    step.within,
-                    step.text,
-                )
-                self.tell(step.text, "good")
-                await asyncio.sleep(self._pace)
+                await self._await(step)
+
+    async def _join(self, step: Join) -> None:
+        for node in step.nodes:
+            self._cluster.add_node(node)
+            if step.spread:
+                await asyncio.sleep(self._pace / len(step.nodes))
+        self._nodes += len(step.nodes)
+
+    async def _await(self, step: Await) -> None:
+        observer, expected = self._observer, (self._nodes, step.waiting)
+        await self._until(
+            lambda: expected == (len(observer.nodes), len(observer.waiting)), step.within, step.text
+        )
+        self.look()
+        if not observer.violations:
+            self.tell(step.text, "good")
+            await asyncio.sleep(self._pace)
 
     async def _kill(self) -> None:
         leader = self._name(self._observer.leader)
@@ -151,7 +159,7 @@ class Stage:
     async def _until(self, holds: Callable[[], bool], within: float, otherwise: str) -> None:
         try:
             async with asyncio.timeout(within):
-                while not holds():  # noqa: ASYNC110 - it is seen by several watches
+                while not (holds() or self._observer.violations):  # noqa: ASYNC110 - it is seen by several watches
                     await asyncio.sleep(_LOOK)
         except TimeoutError:
             waiting = len(self._observer.waiting)

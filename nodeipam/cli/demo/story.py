@@ -14,7 +14,6 @@ __all__ = ["LEAST", "MOST", "Await", "Join", "Kill", "Leave", "NewNode", "NewPoo
 LEAST, MOST = 8, 5000
 """How many Nodes a story can have: fewer fill no pool, and more than this don't fit into its pools."""
 
-_FIRST, _SECOND, _GROUP = "first", "second", "gpu"
 _LABEL = "example.com/gpu"
 
 
@@ -44,6 +43,8 @@ class Join:
     """Nodes join, one after the other."""
 
     nodes: tuple[NewNode, ...]
+    spread: bool = True
+    """Whether there is time between them; else what comes next finds them in the midst of it."""
     text: str
 
 
@@ -91,7 +92,7 @@ def tell(nodes: int, seed: int) -> tuple[Step, ...]:
     surplus = early + crowd - blocks
     served = "every Node has its ranges"
     return (
-        _pool(_FIRST, "10.0.0.0", "fd00:1::", 8, blocks, f"a pool with room for {_nodes(blocks)}"),
+        _pool("first", 0, blocks, f"a pool with room for {_nodes(blocks)}"),
         Join(nodes=tuple(first), text=f"{_nodes(early)} join: the first wave"),
         Await(within=patience, text=served),
         Join(nodes=tuple(second), text=f"{_nodes(crowd)} join: more than there is room for"),
@@ -100,34 +101,26 @@ def tell(nodes: int, seed: int) -> tuple[Step, ...]:
             waiting=surplus,
             text=f"the pool is full: {_nodes(surplus)} {'waits' if surplus == 1 else 'wait'}",
         ),
-        _pool(_SECOND, "10.64.0.0", "fd00:2::", 8, _above(nodes), "a second pool: who waits wakes up"),
+        _pool("second", 64, _above(nodes), "a second pool: who waits wakes up"),
         Await(within=patience, text=served),
-        _pool(
-            _GROUP,
-            "10.128.0.0",
-            "fd00:3::",
-            10,
-            _above(group),
-            "a pool of bigger blocks for gpu Nodes",
-            _LABEL,
-        ),
+        _pool("gpu", 128, _above(2 * group), "a pool of bigger blocks for gpu Nodes", bits=10, label=_LABEL),
         Join(nodes=tuple(gpus), text=f"{_nodes(group)} with the label {_LABEL} join"),
         Await(within=patience, text=served),
         Leave(names=leaving, text=f"{_nodes(len(leaving))} leave: their ranges are free again"),
-        Join(nodes=tuple(third[: late // 2]), text=f"{_nodes(late // 2)} join …"),
+        Join(nodes=tuple(third[: late // 2]), spread=False, text=f"{_nodes(late // 2)} join …"),
         Kill(text="… and in the midst of it the leader is killed (SIGKILL)"),
         Join(nodes=tuple(third[late // 2 :]), text=f"{_nodes(late - late // 2)} join while nobody leads"),
         Await(within=patience + 10.0, text="the standby has taken over: every Node has its ranges"),
     )
 
 
-def _pool(name: str, ipv4: str, ipv6: str, bits: int, blocks: int, text: str, label: str = "") -> NewPool:
-    """A pool of so many blocks, a power of two."""
+def _pool(name: str, network: int, blocks: int, text: str, *, bits: int = 8, label: str = "") -> NewPool:
+    """A pool of so many blocks, a power of two, from 10.`network`.0.0 and fd00:`network`:: on."""
     size = bits + blocks.bit_length() - 1
     return NewPool(
         name=name,
-        ipv4=f"{ipv4}/{32 - size}",
-        ipv6=f"{ipv6}/{128 - size}",
+        ipv4=f"10.{network}.0.0/{32 - size}",
+        ipv6=f"fd00:{network}::/{128 - size}",
         host_bits=bits,
         label=label,
         text=text,

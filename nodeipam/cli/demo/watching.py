@@ -1,6 +1,7 @@
 """The observer's eyes: lists and watches over HTTP, with nothing of the controller's own client.
 
-Invariant: no change escapes. Where the thread of a watch is lost, the observer is told so; nothing is listed anew.
+Invariant: no change escapes. Where the thread of a watch is lost, the observer is told so;
+nothing is listed anew.
 """
 
 from __future__ import annotations
