@@ -108,9 +108,12 @@ async def _stream(request: web.BaseRequest, answer: Answer) -> web.StreamRespons
     """Copy a watch line by line until it ends; raises TransportError where it breaks off."""
     response = web.StreamResponse(status=answer.status, headers=answer.headers)
     await response.prepare(request)
-    while line := await answer.readline(_CHUNK):
-        await response.write(line)
-    await response.write_eof()
+    try:
+        while line := await answer.readline(_CHUNK):
+            await response.write(line)
+        await response.write_eof()
+    except ConnectionError:
+        pass  # the client went away between two lines
     return response
 
 

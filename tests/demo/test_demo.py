@@ -80,6 +80,7 @@ def test_to_the_end(tmp_path: Path) -> None:
 
     assert 0 == process.returncode, out
     assert 6 == len(re.findall(r"^  held ", out, re.MULTILINE)), out
+    assert "Traceback" not in out
     assert "the leader is killed" in out
     assert re.search(r"^  wrote to Nodes +(alpha, then beta|beta, then alpha)$", out, re.MULTILINE), out
     assert [] == list(tmp_path.iterdir())

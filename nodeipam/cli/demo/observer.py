@@ -46,6 +46,8 @@ class SeenPool:
     ranges: tuple[Network, ...]
     host_bits: int
     label: str
+    ready: bool = False
+    """Whether the controller has said that it works with it."""
     used: int = 0
 
     @property
@@ -148,8 +150,10 @@ class Observer:
         if event == "DELETED":
             self.pools.pop(name, None)
             return
-        if name in self.pools:
-            return  # specs don't change
+        if name in self.pools:  # whose spec doesn't change
+            conditions = body.get("status", {}).get("conditions", ())
+            self.pools[name].ready = ("Ready", "True") in {(c["type"], c["status"]) for c in conditions}
+            return
         terms = spec.get("nodeSelector", {}).get("nodeSelectorTerms", ())
         keys = [match["key"] for term in terms for match in term.get("matchExpressions", ())]
         ranges = tuple(ipaddress.ip_network(spec[family]) for family in ("ipv4", "ipv6") if spec.get(family))

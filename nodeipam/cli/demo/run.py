@@ -22,6 +22,7 @@ from .watching import observing
 __all__ = ["Options", "demo"]
 
 _SLOWEST = 60
+_COLUMNS = "NODE:.metadata.name,RANGES:.spec.podCIDRs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,7 @@ async def _perform(options: Options, folder: Path, screen: Screen, interrupt: _I
             _write_picture(options.picture, scene, verdict)
         if options.hold:
             screen.say("It stays up until Ctrl-C. Look around with")
-            screen.say(f"kubectl --server {made.url} get nodes,clustercidrs")
+            screen.say(f"kubectl --server {made.url} get nodes -o custom-columns={_COLUMNS}")
             await interrupt.wait()
             stage.look()
             for violation in observer.violations[len(verdict.violations) :]:

@@ -20,7 +20,7 @@ _LOOK = 0.02
 _FRAME = 0.1
 """Seconds between two pictures."""
 _START = 20.0
-"""Seconds within which one of the replicas leads."""
+"""Seconds within which one of the replicas leads, and works with a new pool."""
 
 
 class Stage:
@@ -120,7 +120,7 @@ class Stage:
             self.tell(step.text)
         match step:
             case NewPool():
-                self._cluster.add_pool(step)
+                await self._add(step)
             case Join():
                 await self._join(step)
             case Leave():
@@ -132,6 +132,13 @@ class Stage:
                 await self._kill()
             case Await():
                 await self._await(step)
+
+    async def _add(self, step: NewPool) -> None:
+        pools = self._observer.pools
+        self._cluster.add_pool(step)
+        await self._until(
+            lambda: step.name in pools and pools[step.name].ready, _START, f"the pool {step.name} is ready"
+        )
 
     async def _join(self, step: Join) -> None:
         for node in step.nodes:

@@ -145,6 +145,14 @@ class TestEnd:
 
 
 class TestFigures:
+    @pytest.mark.parametrize("status,ready", [("True", True), ("False", False)])
+    def test_ready(self, observer: Observer, status: str, ready: bool) -> None:  # noqa: FBT001 - a parameter
+        """A pool is ready when its condition says so."""
+        condition = {"type": "Ready", "status": status}
+        observer.see_pool("MODIFIED", {**pool(), "status": {"conditions": [condition]}}, 2.0)
+
+        assert ready is observer.pools["pool"].ready
+
     def test_use_of_pools(self, observer: Observer) -> None:
         """A pool's use is what Nodes have of it; Nodes seen before the pool count too."""
         observer.see_node("ADDED", node("b", "10.9.0.0/24", "fd09::/120"), 2.0)
