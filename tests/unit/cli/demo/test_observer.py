@@ -56,6 +56,16 @@ class TestRanges:
         text = f"b got {ipv4}, {OTHER[1]} though a has {FOUR}, {SIX}"
         assert [Violation("shared", text)] == observer.violations
 
+    @pytest.mark.parametrize("third", [0, 1, 2, 3])
+    def test_overlap_among_many(self, observer: Observer, third: int) -> None:
+        """It is seen with whichever Node it is, in whatever order they came."""
+        for index in (3, 1, 2):
+            cidrs = f"10.0.{index}.0/24", f"fd00::{index}00/120"
+            observer.see_node("ADDED", node(f"n{index}", *cidrs), 2.0)
+        observer.see_node("ADDED", node("b", f"10.0.{third}.0/24", "fd00::400/120"), 3.0)
+
+        assert ["shared"] == [violation.rule for violation in observer.violations]
+
     def test_overlap_of_ipv6(self, observer: Observer) -> None:
         """So it is in the other family."""
         observer.see_node("ADDED", node("b", OTHER[0], SIX), 2.0)
