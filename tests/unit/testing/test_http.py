@@ -73,6 +73,21 @@ class TestWatches:
             event = json.loads(await answer.content.readline())
         assert ("ADDED", "a") == (event["type"], event["object"]["metadata"]["name"])
 
+    async def test_slow_client(self) -> None:
+        """A client that doesn't read finds its watch ended behind what was kept for it."""
+        server = APIServer()
+        server.watch_buffer = 3
+        query = {"watch": "true", "resourceVersion": str(server.version)}
+        async with (
+            HTTPServer(server) as face,
+            aiohttp.ClientSession(face.url) as client,
+            client.get(NODES, params=query) as answer,
+        ):
+            for number in range(5):
+                server.put(node(f"n{number}"))
+            lines = (await answer.read()).splitlines()
+        assert ["n0", "n1", "n2"] == [json.loads(line)["object"]["metadata"]["name"] for line in lines]
+
     async def test_client_leaves(self) -> None:
         """The watch of a client that has gone is closed although nothing is sent."""
         server = APIServer()
