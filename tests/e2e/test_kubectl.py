@@ -260,6 +260,18 @@ class TestChange:
         assert ["node/n2"] == await cluster.run("kubectl get no -l zone=a -o name")
         assert ["node/n2 unlabeled"] == await cluster.run("kubectl label no n2 zone-")
 
+    async def test_other_verbs(self, cluster: Cluster) -> None:
+        """`annotate`, `taint`, `cordon` and `replace` work as well."""
+        await cluster.run("kubectl create -f -", stdin=CONFIG_MAP + "---" + NODES)
+        assert ["node/n2 annotated"] == await cluster.run("kubectl annotate no n2 a=b")
+        assert ["node/n2 tainted"] == await cluster.run("kubectl taint node n2 a=b:NoSchedule")
+        assert ["node/n2 cordoned"] == await cluster.run("kubectl cordon n2")
+        changed = CONFIG_MAP.replace('b: "2"', 'c: "3"')
+        assert ["configmap/kubectl-test replaced"] == await cluster.run("kubectl replace -f -", stdin=changed)
+        assert ['{"a":"1","c":"3"}'] == await cluster.run(
+            "kubectl get cm kubectl-test -o jsonpath={.data}"
+        )
+
     @pytest.mark.parametrize(
         "kind,patch",
         [
