@@ -42,6 +42,13 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     priority: int = 0
 
+    def show(self, body: Body, now: datetime) -> Any:
+        """The cell; "<invalid>" where the object is of a shape that no real server would have taken."""
+        try:
+            return self.cell(body, now)
+        except (AttributeError, KeyError, TypeError):
+            return "<invalid>"
+
     def head(self) -> dict[str, Any]:
         """Its definition in a Table."""
         return {

@@ -100,7 +100,7 @@ class _Table(Output, frozen=True, kw_only=True):
 
     def _row(self, record: Record) -> bytes:
         now = self.now()
-        cells = [column.cell(record.body, now) for column in self.kind.columns]
+        cells = [column.show(record.body, now) for column in self.kind.columns]
         beside = self.rows.object(record) if self.rows else b"null"
         return b'{"cells":%s,"object":%s}' % (msgspec.json.encode(cells), beside)
 
