@@ -268,9 +268,7 @@ class TestChange:
         assert ["node/n2 cordoned"] == await cluster.run("kubectl cordon n2")
         changed = CONFIG_MAP.replace('b: "2"', 'c: "3"')
         assert ["configmap/kubectl-test replaced"] == await cluster.run("kubectl replace -f -", stdin=changed)
-        assert ['{"a":"1","c":"3"}'] == await cluster.run(
-            "kubectl get cm kubectl-test -o jsonpath={.data}"
-        )
+        assert ['{"a":"1","c":"3"}'] == await cluster.run("kubectl get cm kubectl-test -o jsonpath={.data}")
 
     @pytest.mark.parametrize(
         "kind,patch",

@@ -27,6 +27,15 @@ class TestDiscover:
         assert "example.com" in [group["name"] for group in groups]
         assert ["widgets", "widgets/status"] == [resource["name"] for resource in resources]
 
+    def test_names(self) -> None:
+        """A kind is found with the name of one of it, and with what people type instead."""
+        (nodes, _) = (
+            each
+            for each in json.loads(_get(APIServer(), "/api/v1").body)["resources"]
+            if "nodes" in each["name"]
+        )
+        assert ("node", ["no"]) == (nodes["singularName"], nodes["shortNames"])
+
     @pytest.mark.parametrize("path", ["/healthz", "/livez", "/readyz"])
     def test_health(self, path: str) -> None:
         """The probes say ok."""
