@@ -35,7 +35,8 @@ class HTTPServer:
     """Serves an :class:`APIServer` on a socket for as long as its context is open, at `url`.
 
     A client's identity, as faults and the log know it, is its bearer token; without one it is the User-Agent
-    up to the first blank or slash ("kubectl"), and without that "client". Nobody is turned away.
+    up to the first blank or slash ("kubectl"), and without that "client". Nobody is turned away. The server's
+    timestamps are this machine's from then on, so objects that were put before are of another age.
     """
 
     def __init__(self, server: APIServer, *, host: str = "127.0.0.1", port: int = 0) -> None:

@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from nodeipam.runtime.transport import Call
 from nodeipam.testing import APIServer
-from tests.conftest import MANIFESTS
-from tests.e2e.kube import read_manifests
 
 from .session import Session, play
 
+DEFINITION = Path(__file__).parents[3] / "manifests/crd.yaml"
+
 
 def _server(server: APIServer) -> APIServer:
-    (definition,) = read_manifests(MANIFESTS / "crd.yaml")
-    server.install(definition)
+    server.install(yaml.safe_load(DEFINITION.read_text()))
     return server
 
 
