@@ -12,6 +12,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -110,7 +111,7 @@ class Watch:
         """Begin with these objects; `end` is the version of the bookmark that closes them, or None."""
         for record in records:
             if self.terms.selected(record):
-                self._push(lambda record=record: _event("ADDED", self.terms.encode(record)))  # type: ignore[misc]
+                self._push(partial(self._event, "ADDED", record))
         if end is not None:
             self.send(_event("BOOKMARK", self.terms.bookmark(end, True)))
 
@@ -232,10 +233,13 @@ class Watch:
         if not now:
             kind, record = "DELETED", _last_state(change)
         if was or now:
-            self._push(lambda: _event(kind, self.terms.encode(record)), change=True)
+            self._push(partial(self._event, kind, record), change=True)
         if self._waiting >= self.terms.buffer:
             self._leave()
             self.end()
+
+    def _event(self, kind: str, record: Record) -> bytes:
+        return _event(kind, self.terms.encode(record))
 
     def _leave(self) -> None:
         """Hear of no more changes."""
