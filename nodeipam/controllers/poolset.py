@@ -111,7 +111,7 @@ class PoolSet:
         if not entry.obj.finalized:
             entry.confirmed = False
         if entry.obj.terminating != was and entry.pool is not None:
-            entry.pool.terminating = True
+            entry.pool.terminating = entry.obj.terminating  # a restored etcd may take a deletion back
             self._tell(entry)
 
     def on_delete(self, obj: ClusterCIDR) -> None:

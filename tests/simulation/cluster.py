@@ -79,6 +79,7 @@ class Cluster:
         """Time and text of each step that was taken."""
         self.deeds = Deeds(self)
         self._rng = random.Random(f"{schedule.seed}/delays")
+        self._healed = False
 
     def _delay(self) -> float:
         return self._rng.random() * self.schedule.latency
@@ -139,6 +140,7 @@ class Cluster:
     def _heal(self) -> None:
         """Nothing goes wrong any more, and every replica runs."""
         self.told.append((self.loop.now, "— from here on nothing goes wrong any more —"))
+        self._healed = True
         self.deeds.forget()
         self.server.faults.clear()
         for replica in self.replicas.values():
@@ -199,11 +201,13 @@ class Cluster:
 
         host.run(launch)
         replica.host = host
-        replica.task.add_done_callback(lambda task: self._ended(writer_name, task), context=Context())
+        replica.task.add_done_callback(lambda task: self._ended(replica, task), context=Context())
 
-    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
+    def _ended(self, replica: Replica, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.observer.violated("I7", f"{name} ended with {error!r}")
+            self.observer.violated("I7", f"{replica.name} ended with {error!r}")
+        if self._healed:  # it was told to while it stood still
+            self.loop.call_later(1.0, self.start, replica.name)
 
     def _sent(self, replica: Replica, writer: Writer, call: Call) -> None:
         self.deeds.before(call, replica.name)

@@ -222,7 +222,7 @@ class Observer:
         """A process has chosen this range for a Node."""
         if not any(map(span(text).within, map(span, writer.serving()))):
             self.violated("I3", f"{writer.name} takes {text} for {name} from no pool that is in service")
-        elif not any(
+        elif self._now() > self._open_until and not any(
             pool["metadata"].get("finalizers") and any(map(span(text).within, map(span, ranges(pool))))
             for pool in self.pools.values()
         ):
