@@ -4,6 +4,7 @@ The times are the API server's own, and only what the audited users and ServiceA
 (see `controlplane.plane`).
 """
 
+import asyncio
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -111,6 +112,17 @@ class Audit:
         writes = (entry for entry in self.entries() if entry.guarded and entry.received > after)
         groups = itertools.groupby(writes, key=lambda entry: entry.user)
         return [Term(user=user, entries=tuple(entries)) for user, entries in groups]
+
+    async def assigned(self, *names: str) -> None:
+        """Wait until the log shows the writes that gave these Nodes their ranges.
+
+        A request is logged when it was answered, and by then watches have told of what it did.
+        """
+        missing = set(names)
+        async with asyncio.timeout(10.0):
+            while missing:
+                await asyncio.sleep(0.05)
+                missing -= {entry.name for entry in self.entries() if entry.ok and entry.assigns}
 
     def first(self, user: str, which: Callable[[Entry], bool], *, after: float = 0.0) -> Entry:
         """The first such request of a user that arrived after a moment."""

@@ -107,6 +107,7 @@ class TestLateWrite:
         await observer.wait_assigned("other", within=15.0)
         assert ["10.0.0.16/28"] == observer.cidrs("late")
         assert ["10.0.0.32/28"] == observer.cidrs("other")
+        await audit.assigned("other")
         check_fenced(audit.terms()[-1])
 
 
@@ -129,6 +130,7 @@ class TestEpoch:
         mark = f"{spec['leaseTransitions']}/{spec['holderIdentity']}/1"
         found = {name: epoch(observer, name) for name in observer.nodes}
         assert {"early": "", "next": mark, "terminating": mark, "unmatched": mark} == found
+        await audit.assigned("next")
         check_fenced(audit.terms()[-1])
 
     async def test_each_term_has_its_own(self, kube: Kube, observer: Observer, replicas: Replicas) -> None:
@@ -174,6 +176,7 @@ class TestEpoch:
             await kube.delete(f"{POLICIES}/stubborn")
         await observer.wait_assigned("next", within=20.0)
         await new_epoch(observer, "stubborn")
+        await audit.assigned("next")
         check_fenced(audit.terms()[-1])
 
 

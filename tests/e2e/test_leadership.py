@@ -72,6 +72,7 @@ class TestKill:
             await observer.wait_assigned(joining.names[orphan], within=lease + 10.0)
             await joining.reach(100)
         await observer.wait_assigned(*joining.names)
+        await audit.assigned(*joining.names)
 
         term = check_succession(audit.terms(), leader="first")
         check_fenced(term)
@@ -245,6 +246,7 @@ class TestPartition:
             await old.logs("the lock changed hands")
             await joining.reach(len(joining.names) + 30)
         await observer.wait_assigned(*joining.names)
+        await audit.assigned(*joining.names)
 
         assert [False, True] == [await leads(replica) for replica in (old, new)]
         term = check_succession(audit.terms(), leader="first")

@@ -60,6 +60,7 @@ class TestLock:
         killed = time.time()
         await kube.create_node("last")
         await observer.wait_assigned("last")
+        await audit.assigned("last")
         assert audit.took_lock("third").answered - killed <= SHORT_LEASE + AFTER_EXPIRY
         terms = audit.terms()
         assert ["first", "second", "third"] == [term.user for term in terms], terms

@@ -86,6 +86,20 @@ async def test_a_200_that_changed_nothing_proves_nothing(w: World) -> None:
 
 
 @story
+async def test_a_200_for_a_node_that_was_re_created(w: World) -> None:
+    """When it comes, the new Node of that name gets its own ranges, and no webhook is suspected."""
+    await begin(w)
+    w.fail(WRITE, "slow", delay=3.0)
+    w.add(node("n"))
+    await w.until(lambda: bool(w.cidrs("n")))
+    w.server.delete("nodes", "n")
+    w.add(node("n"))
+    await w.until(lambda: bool(w.cidrs("n")))
+    await w.rest()
+    assert [] == w.events("n")
+
+
+@story
 async def test_a_200_that_changed_something_else_proves_nothing(w: World) -> None:
     """The same, where the webhook changes the Node in another way, so that its version moves each time."""
     await begin(w)

@@ -80,6 +80,17 @@ def test_is_found_by_what_it_requires() -> None:
     assert ["worker", "all"] == [entry.obj.metadata.name for entry in found.pools.candidates(node)]
 
 
+def test_a_deletion_that_is_undone() -> None:
+    """A pool whose deletion was undone, as when etcd is restored, is a candidate again."""
+    found = Set()
+    before, going = a_pool("p", "10.0.0.0/24"), a_pool("p", "10.0.0.0/24", terminating=True)
+    found.pools.on_add(before, initial=False)
+    node = Node("n", "uid-n", "1")
+    for obj, right in ((going, []), (before, ["p"])):
+        found.pools.on_update(found.entry("p").obj, obj)
+        assert right == [entry.obj.metadata.name for entry in found.pools.candidates(node)]
+
+
 def test_nothing_is_given_out_before_it_is_confirmed() -> None:
     """A pool is in use from `confirm` on, which does nothing without our finalizer, until the term ends."""
     found = Set()
