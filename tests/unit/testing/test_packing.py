@@ -9,7 +9,7 @@ from nodeipam.testing import APIServer
 from nodeipam.testing.packing import Packing, unpacked
 from nodeipam.testing.storage import Record
 
-from .session import NODES, Session, event, node, play
+from .session import NODES, Session, event, node, play, story
 
 NODE = {
     "metadata": {"name": "a", "creationTimestamp": "2026-01-01T00:00:00Z", "labels": {"x": "y"}},
@@ -62,16 +62,17 @@ class TestPacking:
 
 class TestLimits:
     def test_limits(self) -> None:
-        """A server with limits forgets requests and history that are older, and has all objects still."""
+        """With limits, older requests and versions are forgotten; the latest, and all objects, are kept."""
 
         async def scene(server: APIServer, me: Session) -> Any:
             server.history_limit = server.log_limit = 2
-            for number in range(8):
+            for number in range(4):
                 await me.send("POST", NODES, node(f"n{number}"))
-            async with me.watch(NODES, resourceVersion="2") as answer:
-                kind, status = await event(answer)
-            return len(server.log), kind, status["code"], len(server.nodes())
+            async with (
+                me.watch(NODES, resourceVersion=str(server.version - 3)) as old,
+                me.watch(NODES, resourceVersion=str(server.version - 2)) as recent,
+            ):
+                told = (await event(old))[1]["code"], await story(recent, 2)
+            return *told, len(server.log), len(server.nodes())
 
-        logged, *told = play(scene)
-        assert 2 <= logged <= 4
-        assert ["ERROR", 410, 8] == told
+        assert (410, [("ADDED", "n2"), ("ADDED", "n3")], 3, 4) == play(scene)
