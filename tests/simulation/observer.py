@@ -149,8 +149,8 @@ class Observer:
         self._writers: list[Writer] = []
         self._elected: Writer | None = None
         """Whose the Lease is."""
-        self._last: Writer | None = None
-        """Who gave out ranges last."""
+        self._last: tuple[Writer, float] | None = None
+        """Who gave out ranges last, and when it had been elected."""
         self._open_until = -1.0
         server.observe(NODES, self._node_changed)
         server.observe(POOLS, self._pool_changed)
@@ -192,10 +192,10 @@ class Observer:
 
     def _offered(self, writer: Writer, call: Call) -> None:
         """A process tries to give a Node ranges."""
-        last, self._last = self._last, writer
-        if last is not None and writer.elected_at < last.elected_at and self._now() > self._open_until:
+        last, self._last = self._last, (writer, writer.elected_at)
+        if last is not None and writer.elected_at < last[1] and self._now() > self._open_until:
             self.violated(
-                "I9", f"{writer.name} sends {_say(call)}, and {last.name}, elected later, has begun to"
+                "I9", f"{writer.name} sends {_say(call)}, and {last[0].name}, elected later, has begun to"
             )
         name = call.path.rpartition("/")[2]
         uid = self.nodes.get(name, {}).get("metadata", {}).get("uid", "")
