@@ -629,17 +629,6 @@ def _() -> None:
     _around(workqueue.WorkQueue, "_add", add)
 
 
-@_mutant("an event older than what is held is taken")
-def _() -> None:
-    def put(self: Any, obj: Any) -> tuple[Any, ...]:
-        request = self._resource.request(obj)
-        old = self._objects.get(request)
-        self._set(request, old, obj)
-        return ((old, obj),)
-
-    _instead(store.Store, "put", put)
-
-
 @_mutant("a watch that says nothing is trusted for ever")
 def _() -> None:
     _instead(reflector.Reflector, "timed_out", lambda self, now: self.ended(now))

@@ -33,6 +33,7 @@ __all__ = [
 
 NODES = "nodes"
 POOLS = "clustercidrs.networking.x-k8s.io"
+EVENTS = "events.events.k8s.io"
 LEASES = "leases.coordination.k8s.io"
 EXCLUDED = ("10.0.0.0/28",)
 """The service range, of which no Node gets an address."""

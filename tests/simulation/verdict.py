@@ -11,12 +11,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from prometheus_client import CollectorRegistry
 
 from nodeipam.controllers.metrics import PoolCollector
@@ -24,7 +22,7 @@ from nodeipam.testing import Logged
 from nodeipam.testing.routing import asks_to_watch
 
 from .deeds import ZONE
-from .observer import EXCLUDED, Span, holds, ranges, span, uses
+from .observer import EVENTS, EXCLUDED, Span, holds, ranges, span, uses
 
 if TYPE_CHECKING:
     from .cluster import Cluster
@@ -139,17 +137,16 @@ class Verdict:
                 and b'"podCIDRs"' in (line.call.body or b"")
             ):
                 self._observer.violated("I2", f"{line.identity} tried to change podCIDRs: {_say(line)}")
-        told = Counter(
-            _gist(line) for line in log if line.call.method == "POST" and "/events" in line.call.path
-        )
-        changes = len(self._cluster.told) + sum(
-            replica.started for replica in self._cluster.replicas.values()
-        )
-        for (identity, reason, name, note), times in told.items():
+        steps = len(self._cluster.told)
+        changes = steps + sum(replica.started for replica in self._cluster.replicas.values())
+        for event in self._cluster.server.objects(EVENTS):
+            name, note = event["regarding"]["name"], event.get("note", "")
+            what = f"{event['reason']} of {name}: {note}"
             if "dropped" in note:
-                self._observer.violated("I8", f"{identity} gives a false alarm: {reason} of {name}: {note}")
+                self._observer.violated("I8", f"a false alarm: {what}")
+            times = (event.get("series") or {}).get("count", 1)
             if times > changes:
-                self._observer.violated("I8", f"{identity} told {times} times: {reason} of {name}: {note}")
+                self._observer.violated("I8", f"told {times} times, after {changes} changes: {what}")
 
 
 def _samples(registry: CollectorRegistry) -> dict[tuple[str, ...], float]:
@@ -173,16 +170,6 @@ def _is_noise(line: Logged) -> bool:
 
 def _say(line: Logged) -> str:
     return f"{line.call.method} {line.call.path} by {line.identity}: {line.status}"
-
-
-def _gist(line: Logged) -> tuple[str, str, str, str]:
-    body = msgspec.json.decode(line.call.body or b"{}")
-    return (
-        line.identity,
-        body.get("reason", ""),
-        body.get("regarding", {}).get("name", ""),
-        body.get("note", ""),
-    )
 
 
 def _serves(pool: Any, node: Any) -> bool:
