@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -73,6 +74,18 @@ def served(url: str) -> bool:
         return False
 
 
+def register_again(url: str) -> None:
+    """Let there be a second Node with the ranges of each that has some."""
+    with urllib.request.urlopen(f"{url}/api/v1/nodes", timeout=5) as answer:
+        nodes = json.load(answer)["items"]
+    for node in nodes:
+        if "podCIDRs" in node["spec"]:
+            twin = {"metadata": {"name": f"twin-of-{node['metadata']['name']}"}, "spec": node["spec"]}
+            request = urllib.request.Request(f"{url}/api/v1/nodes", json.dumps(twin).encode(), method="POST")
+            request.add_header("Content-Type", "application/json")
+            urllib.request.urlopen(request, timeout=5).close()
+
+
 def test_to_the_end(tmp_path: Path) -> None:
     """It exits 0 with a summary in which every invariant held, and leaves no file behind."""
     with demo(tmp_path) as process:
@@ -130,3 +143,15 @@ def test_what_the_story_doesnt_tell(tmp_path: Path) -> None:
     assert "VIOLATED  everything went as the story has it\n" in out
     assert "ended by itself" in out
     assert f"logs are in {tmp_path}" in out
+
+
+def test_a_shared_address(tmp_path: Path) -> None:
+    """Nodes that come with the ranges of others make it exit 1, with what the observer saw."""
+    with demo(tmp_path) as process:
+        (url,) = set(URL.findall(read_until(process, "every Node has its ranges")))
+        register_again(url)
+        out, _ = process.communicate()
+
+    assert 1 == process.returncode, out
+    assert "VIOLATED  no two Nodes ever shared an address\n" in out
+    assert re.search(r"^    twin-of-(\S+) got (.+) though \1 has \2$", out, re.MULTILINE), out
