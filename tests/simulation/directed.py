@@ -367,6 +367,12 @@ def _() -> tuple[list[Step], tuple[Run, ...]]:
     return [_POOL, storm, *_joins(5.0, "z", 5), Lag(at=5.1, replica="a", lag=1.0, seconds=10.0)], _two()
 
 
+@_plan("a Node's ranges are refused again and again")
+def _() -> tuple[list[Step], tuple[Run, ...]]:
+    refused = Fail(at=0.5, action="error_before", requests=_OFFER, status=403, times=None)
+    return [_POOL, refused, Join(at=5.0, node="z0")], _two()
+
+
 @_plan("a Node brings a range that was reserved for another")
 def _() -> tuple[list[Step], tuple[Run, ...]]:
     down = Fail(at=4.0, action="error_before", requests=_OFFER, replica="a", status=503, times=15)

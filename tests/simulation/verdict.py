@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ _PATIENCE = 900.0
 """Seconds for which a Node may wait after the last fault: one that was set aside is tried again after 300."""
 _HEARTBEAT = 300.0
 """Seconds after which a kubelet reports its Node's status though nothing has changed."""
+_NEWS = ("AddPool", "DropPool", "Join", "Leave", "Rejoin", "Unpin", "Restore", "Lock")
+"""What may let a Node be served that wasn't, or the other way round."""
 _QUIET = 20.0
 """Seconds in which nothing may be asked for at rest."""
 
@@ -137,16 +140,23 @@ class Verdict:
                 and b'"podCIDRs"' in (line.call.body or b"")
             ):
                 self._observer.violated("I2", f"{line.identity} tried to change podCIDRs: {_say(line)}")
-        steps = len(self._cluster.told)
-        changes = steps + sum(replica.started for replica in self._cluster.replicas.values())
+        told: Counter[tuple[str, str, str]] = Counter()
         for event in self._cluster.server.objects(EVENTS):
-            name, note = event["regarding"]["name"], event.get("note", "")
-            what = f"{event['reason']} of {name}: {note}"
+            about, note = event["regarding"], event.get("note", "")
             if "dropped" in note:
-                self._observer.violated("I8", f"a false alarm: {what}")
+                self._observer.violated("I8", f"a false alarm: {event['reason']} of {about['name']}: {note}")
             times = (event.get("series") or {}).get("count", 1)
-            if times > changes:
-                self._observer.violated("I8", f"told {times} times, after {changes} changes: {what}")
+            told[about["uid"], about["name"], event["reason"]] += times
+        for (_, name, reason), times in told.items():
+            if times > (changes := self._changes(name)):
+                self._observer.violated(
+                    "I8", f"{reason} of {name} told {times} times after {changes} changes"
+                )
+
+    def _changes(self, name: str) -> int:
+        """How often something changed that may be worth telling of an object: it, a pool, or who is there."""
+        steps = sum(f"'{name}'" in text or text.startswith(_NEWS) for _, text in self._cluster.told)
+        return steps + sum(replica.started for replica in self._cluster.replicas.values())
 
 
 def _samples(registry: CollectorRegistry) -> dict[tuple[str, ...], float]:
