@@ -29,10 +29,11 @@ from .definitions import kind_of
 from .discovery import discover
 from .faults import Fault
 from .kinds import BUILTIN_KINDS, Kind, Validate, anything
+from .listoptions import Query
 from .output import negotiate
 from .patches import MERGE_PATCH, patched
-from .reading import list_page, open_watch
-from .routing import Query, Target, route
+from .reading import check_version, list_page, open_watch
+from .routing import Target, route
 from .status import REASONS, Refusal, method_not_allowed, status_body, unsupported_media_type
 from .storage import Backup, Change, Collection, Record, Storage
 from .watch import Watch
@@ -289,6 +290,7 @@ class APIServer:
             return Reply(404, b"404 page not found\n", {"Content-Type": "text/plain; charset=utf-8"})
         match call.method, bool(target.name):
             case "GET", True:
+                check_version(self._storage, Query.of_object(call.query))
                 return _reply(call, target, self._writer.existing(target))
             case "GET", False:
                 return self._list_or_watch(call, target)
@@ -310,7 +312,7 @@ class APIServer:
                 raise method_not_allowed()
 
     def _list_or_watch(self, call: Call, target: Target) -> Reply | Watch:
-        query, accept = Query.read(call.query), _header(call, "accept")
+        query, accept = Query.read(call.query, watch_list=self.watch_list), _header(call, "accept")
         if not query.watch:
             output = negotiate(target.kind, accept, partial="PartialObjectMetadataList")
             return Reply(200, list_page(self._storage, target, query, output))
@@ -320,7 +322,6 @@ class APIServer:
             query,
             negotiate(target.kind, accept),
             bookmark_interval=self.bookmark_interval,
-            watch_list=self.watch_list,
         )
         self._watches.append(watch)
         return watch

@@ -170,6 +170,6 @@ def too_large_version(asked: int, current: int) -> Refusal:
     cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
     return Refusal(
         504,
-        f"Too large resource version: {asked}, current: {current}",
+        f"Timeout: Too large resource version: {asked}, current: {current}",
         details={"causes": [cause], "retryAfterSeconds": 1},
     )

@@ -183,14 +183,16 @@ class Watch:
             return b""
         if self._may_bookmark and now >= self._next_bookmark:
             self._next_bookmark = self._bookmark_time()
-            version = max(self._version, self._current())
-            return _event("BOOKMARK", self.terms.bookmark(version, False))
+            return _event("BOOKMARK", self.terms.bookmark(self._current(), False))
         return None
 
     @property
     def _may_bookmark(self) -> bool:
-        """Never before an event that is still to come: whoever went on from the bookmark would miss it."""
-        return self.terms.bookmarks and not self._lines
+        """Never before an event that is still to come: whoever went on from the bookmark would miss it.
+
+        Nor in a watch from a version that isn't there yet.
+        """
+        return self.terms.bookmarks and not self._lines and self._version <= self._current()
 
     def _set_timer(self) -> None:
         """Wake when something may be due."""

@@ -16,15 +16,6 @@ from tests.e2e.controlplane import ControlPlane
 from tests.e2e.kube import read_manifests
 
 UNLIKE = {
-    "TestBeginning::test_no_number": "answers a version that is no number otherwise",
-    "TestInitialEvents::test_off": "serves a watch without initial events that is asked for so otherwise",
-    "TestPages::test_token_with_a_version": "takes a continue token together with a version",
-    "TestVersions::test_contradictions[true-sendInitialEvents]": "takes sendInitialEvents for a list",
-    "TestVersions::test_contradictions[Never-1-resourceVersionMatch]": "takes any resourceVersionMatch",
-    "TestVersions::test_contradictions[Exact-resourceVersionMatch]": "matches exactly no version",
-    "TestVersions::test_contradictions[Exact-0-resourceVersionMatch]": "matches exactly version 0",
-    "TestVersions::test_limit_at_a_version": "pages a list at a version otherwise",
-    "TestVersions::test_object_from_the_future": "doesn't read the version of a GET",
     "TestPreconditions::test_immutable[name-b]": "answers 422, not 400, to a changed name",
     "TestPreconditions::test_immutable[namespace-b]": "answers 422, not 400, to a changed namespace",
     "TestLeases::test_bad_time": "doesn't read times",
