@@ -1,7 +1,7 @@
 """The kinds that the API server model serves, each with the rules that a real server has for it.
 
 A `Kind` is data; what kube-apiserver does to one kind only (conversion, defaults, validation) stands in its
-two functions. Of Node just the rules for pod CIDRs are here: the rest of a Node is stored as it comes.
+two functions. Of Node just the rules for pod CIDRs are here: the rest of a Node needs only the right types.
 """
 
 from __future__ import annotations
@@ -15,6 +15,16 @@ from typing import Any
 import msgspec
 
 from nodeipam.runtime.errors import Cause
+
+from .fields import (
+    ConfigMapFields,
+    CoreEventFields,
+    EndpointsFields,
+    EventFields,
+    LeaseFields,
+    NodeFields,
+)
+from .names import rfc1123_subdomain
 
 __all__ = ["BUILTIN_KINDS", "Kind", "Validate", "anything"]
 
@@ -50,6 +60,10 @@ class Kind:
     """Whether PUT without a resourceVersion is taken."""
     merge_keys: Mapping[str, str] = field(default_factory=dict)
     """The lists that a strategic merge patch merges; see `strategic.MergeKeys`."""
+    fields: type[msgspec.Struct] | None = None
+    """What it is made of besides metadata, where that isn't a schema's business."""
+    names: Callable[[str], tuple[str, ...]] = rfc1123_subdomain
+    """What is wrong with a name."""
     normalize: Normalize = _as_it_is
     """Conversion and defaults, on every write; returns a new body or the same."""
     validate: Validate = anything
@@ -144,6 +158,7 @@ BUILTIN_KINDS = (
         namespaced=False,
         status=True,
         custom=False,
+        fields=NodeFields,
         unconditional_update=True,
         merge_keys={"spec.podCIDRs": "", "status.addresses": "type", "status.conditions": "type"},
         normalize=_normalize_node,
@@ -155,6 +170,7 @@ BUILTIN_KINDS = (
         plural="leases",
         namespaced=True,
         custom=False,
+        fields=LeaseFields,
         create_on_update=True,
         validate=_validate_lease,
     ),
@@ -164,6 +180,7 @@ BUILTIN_KINDS = (
         plural="configmaps",
         namespaced=True,
         custom=False,
+        fields=ConfigMapFields,
         unconditional_update=True,
     ),
     Kind(
@@ -172,6 +189,7 @@ BUILTIN_KINDS = (
         plural="endpoints",
         namespaced=True,
         custom=False,
+        fields=EndpointsFields,
         create_on_update=True,
         unconditional_update=True,
     ),
@@ -181,6 +199,7 @@ BUILTIN_KINDS = (
         plural="events",
         namespaced=True,
         custom=False,
+        fields=CoreEventFields,
         create_on_update=True,
         unconditional_update=True,
     ),
@@ -190,6 +209,7 @@ BUILTIN_KINDS = (
         plural="events",
         namespaced=True,
         custom=False,
+        fields=EventFields,
         create_on_update=True,
         unconditional_update=True,
     ),

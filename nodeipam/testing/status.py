@@ -25,6 +25,7 @@ __all__ = [
     "other_kind",
     "status_body",
     "too_large_version",
+    "unlike_its_kind",
     "unreasoned",
     "unsupported_media_type",
 ]
@@ -82,10 +83,7 @@ def status_body(
 
 
 def _details(name: str, group: str, kind: str) -> dict[str, Any]:
-    details = {"name": name}
-    if group:
-        details["group"] = group
-    return details | {"kind": kind}
+    return {k: v for k, v in {"name": name, "group": group, "kind": kind}.items() if v}
 
 
 def _qualified(plural: str, group: str) -> str:
@@ -145,6 +143,12 @@ def other_kind(api_version: str, kind: str, *, expected: tuple[str, str]) -> Ref
         f"the API version in the data ({api_version}, Kind={kind}) does not match "
         f"the expected API version ({expected[0]}, Kind={expected[1]})"
     )
+
+
+def unlike_its_kind(body: dict[str, Any], why: str) -> Refusal:
+    """A patch that makes of the object what can't be of its kind."""
+    shown = msgspec.json.encode(msgspec.json.encode(body, order="sorted").decode()).decode()
+    return invalid("", "", "", [Cause("FieldValueInvalid", f"Invalid value: {shown}: {why}", "patch")])
 
 
 def unreasoned(message: str) -> Refusal:

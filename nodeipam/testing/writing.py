@@ -54,12 +54,8 @@ class Writer:
         """
         kind = target.kind
         body = rules.decode_object(kind, data)
-        metadata = body.get("metadata") or {}
-        if metadata.get("name") != target.name:
-            raise status.bad_request(
-                f"the name of the object ({metadata.get('name', '')}) does not match "
-                f"the name on the URL ({target.name})"
-            )
+        metadata = body["metadata"]
+        rules.check_name(metadata.get("name", ""), target.name)
         old = self._collection(target).records.get(_key(target))
         if old is None and not kind.create_on_update:
             raise status.not_found(kind.plural, kind.group, target.name)
@@ -72,7 +68,12 @@ class Writer:
     def patch(self, target: Target, content_type: str, data: bytes | None) -> Record:
         """PATCH. A patch that changes nothing leaves the version."""
         old = self.existing(target)
-        return self._update(target, old, patched(target.kind, old.body, content_type, data))
+        body = patched(target.kind, old.body, content_type, data)
+        try:
+            body = rules.typed(target.kind, body)
+        except msgspec.ValidationError as error:
+            raise status.unlike_its_kind(body, str(error)) from None
+        return self._update(target, old, body)
 
     def delete(self, target: Target, data: bytes | None) -> tuple[Record, bool]:
         """DELETE; and whether the object is gone, or waits for its finalizers."""

@@ -16,17 +16,7 @@ from tests.e2e.controlplane import ControlPlane
 from tests.e2e.kube import read_manifests
 
 UNLIKE = {
-    "TestPreconditions::test_immutable[name-b]": "answers 422, not 400, to a changed name",
-    "TestPreconditions::test_immutable[namespace-b]": "answers 422, not 400, to a changed namespace",
-    "TestLeases::test_bad_time": "doesn't read times",
     "TestRefusal::test_missing_namespace": "has no namespaces",
-    "TestRefusal::test_bad_node_name[a..b]": "takes two dots in a row in a name",
-    "TestRefusal::test_bad_labels[labels0]": "doesn't validate labels",
-    "TestRefusal::test_bad_labels[labels1]": "doesn't validate labels",
-    "TestRefusal::test_bad_labels[labels2]": "doesn't validate labels",
-    "TestRefusal::test_bad_labels[labels3]": "doesn't validate labels",
-    "TestRefusal::test_wrong_type": "doesn't know the types of built-in fields",
-    "TestCreation::test_unknown_fields": "keeps fields that built-in kinds don't have",
     "TestCreation::test_dry_run": "has no dry runs",
 }
 """What the model does otherwise than the real server, by case. Each is a fault of the model."""

@@ -103,6 +103,7 @@ class TestEvent:
                     "reason": "CIDRNotAvailable",
                     "action": "Allocate",
                     "note": "no room",
+                    "deprecatedSource": {},
                 } == found
 
         run_virtual(main())
