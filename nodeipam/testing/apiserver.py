@@ -6,14 +6,16 @@ what goes wrong. Requests come in through :class:`~nodeipam.testing.transport.Mo
 a test looks at the objects, changes them as another client would, and adds faults, by methods of `APIServer`.
 Invariant: :meth:`APIServer.handle` is one synchronous step, so requests are carried out one after the other.
 
-Not modelled: admission, authorisation (a fault with status 403 does it), namespaces and definitions as
-objects, server-side apply, dry runs, deletecollection; the two kinds of Event are kept apart.
+Not modelled: authorisation (a fault with status 403 does it), server-side apply, admission but for what hangs
+on namespaces. No controller runs beside it, as in envtest: a Namespace that is deleted stays Terminating, and
+a garbage collector's finalizer stays until somebody takes it off.
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
+import random
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -29,26 +31,31 @@ from .definitions import kind_of
 from .discovery import discover
 from .faults import Fault
 from .kinds import BUILTIN_KINDS, Kind, Validate, anything
-from .listoptions import Query
+from .listoptions import Query, asks_to_watch
 from .output import negotiate
 from .patches import MERGE_PATCH, patched
 from .reading import check_version, list_page, open_watch
 from .routing import Target, route
-from .status import REASONS, Refusal, method_not_allowed, status_body, unsupported_media_type
-from .storage import Backup, Change, Collection, Record, Storage
+from .status import REASONS, Refusal, method_not_allowed, status_body, too_large, unsupported_media_type
+from .storage import Backup, Change, Collection, Key, Record, Storage
 from .watch import Watch
+from .writeoptions import DeleteOptions, closes_at_once, dry_run
 from .writing import Writer
 
 __all__ = ["APIServer", "Logged", "Reply"]
 
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 _JSON = "application/json"
+_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
+_MOST_BYTES = 3 << 20
+"""Of a request's body."""
 
 
 class Reply(NamedTuple):
     """An answer that is there at once."""
 
     status: int
+    """0: none, the server closes the connection."""
     body: bytes
     headers: Mapping[str, str] = {"Content-Type": _JSON}
 
@@ -78,7 +85,8 @@ class APIServer:
         log: every request, in the order in which they were carried out.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, rng: random.Random | None = None) -> None:
+        """Begin with the namespaces that every cluster has; `rng` makes the names that clients don't."""
         self.latency = 0.0
         self.watch_lag = 0.0
         self.watch_list = True
@@ -86,11 +94,12 @@ class APIServer:
         self.faults: list[Fault] = []
         self.log: list[Logged] = []
         self._storage = Storage()
-        self._writer = Writer(self._storage, self._timestamp)
+        self._writer = Writer(self._storage, self._timestamp, rng or random.Random(0))  # noqa: S311 - for names
         self._kinds = {kind.name: kind for kind in BUILTIN_KINDS}
         self._watches: list[Watch] = []
         self._actor = ""
         self._time = 0.0
+        self._storage.begin("namespaces", map(self._namespace, _NAMESPACES))
 
     def __repr__(self) -> str:
         return f"<APIServer at version {self.version}, {len(self.watches)} watches>"
@@ -216,7 +225,7 @@ class APIServer:
             Refusal: 404, there is none of that name.
         """
         target = Target(kind=self._kinds[str(resource)], namespace=namespace, name=name)
-        self._writer.delete(target, None)
+        self._writer.delete(target, DeleteOptions())
 
     def observe(self, resource: Resource[Any] | str, tell: Callable[[str, Change], None]) -> None:
         """Have `tell` called, synchronously, with each change to a kind and the identity of whoever made it.
@@ -288,34 +297,64 @@ class APIServer:
             if call.method == "GET" and (found := discover(self._kinds.values(), call.path)):
                 return Reply(200, found[0], {"Content-Type": found[1]})
             return Reply(404, b"404 page not found\n", {"Content-Type": "text/plain; charset=utf-8"})
+        if len(call.body or b"") > _MOST_BYTES:
+            raise too_large(_MOST_BYTES)
+        query = dict(call.query)
+        closed = closes_at_once(query) and not asks_to_watch(call.query)
+        reply = self._read(call, target) if call.method == "GET" else self._write(call, target, query)
+        return Reply(0, b"") if closed else reply
+
+    def _read(self, call: Call, target: Target) -> Reply | Watch:
+        if target.name:
+            check_version(self._storage, Query.of_object(call.query))
+            return _reply(call, target, self._writer.existing(target))
+        return self._list_or_watch(call, target)
+
+    def _write(self, call: Call, target: Target, query: Mapping[str, str]) -> Reply:
+        kind = target.kind
         match call.method, bool(target.name):
-            case "GET", True:
-                check_version(self._storage, Query.of_object(call.query))
-                return _reply(call, target, self._writer.existing(target))
-            case "GET", False:
-                return self._list_or_watch(call, target)
-            case "POST", False if bool(target.namespace) == target.kind.namespaced:
+            case "POST", False if bool(target.namespace) == kind.namespaced:
                 _expect(call, _JSON)
-                body = rules.decode_object(target.kind, call.body)
-                return _reply(call, target, self._writer.create(target, body), 201)
+                body = rules.decode_object(kind, call.body)
+                dry = dry_run(query, "CreateOptions")
+                return _reply(call, target, self._writer.create(target, body, dry_run=dry), 201)
             case "PUT", True:
                 _expect(call, _JSON)
-                record, new = self._writer.replace(target, call.body)
+                dry = dry_run(query, "UpdateOptions")
+                record, new = self._writer.replace(target, call.body, dry_run=dry)
                 return _reply(call, target, record, 201 if new else 200)
             case "PATCH", True:
-                content_type = _header(call, "content-type")
-                return _reply(call, target, self._writer.patch(target, content_type, call.body))
+                content_type, dry = _header(call, "content-type"), dry_run(query, "PatchOptions")
+                record = self._writer.patch(target, content_type, call.body, dry_run=dry)
+                return _reply(call, target, record)
             case "DELETE", True if not target.subresource:
-                record, gone = self._writer.delete(target, call.body)
+                record, gone = self._writer.delete(target, self._delete_options(call, query))
                 return _deleted(target, record) if gone else _reply(call, target, record)
+            case "DELETE", False if kind.delete_collection and bool(target.namespace) == kind.namespaced:
+                return self._delete_all(call, target, self._delete_options(call, query))
             case _:
                 raise method_not_allowed()
+
+    def _delete_options(self, call: Call, query: Mapping[str, str]) -> DeleteOptions:
+        if call.body:
+            _expect(call, _JSON)
+        return DeleteOptions.read(query, call.body)
+
+    def _delete_all(self, call: Call, target: Target, options: DeleteOptions) -> Reply:
+        """Delete what a list would show, and show it as it was."""
+        query = Query.read(call.query, watch_list=self.watch_list)
+        output = negotiate(target.kind, _header(call, "accept"), partial="PartialObjectMetadataList")
+        page = list_page(self._storage, target, query)
+        body = output.list(page.records, page.metadata)
+        for record in page.records:
+            self._writer.delete(msgspec.structs.replace(target, name=record.key[1]), options)
+        return Reply(200, body)
 
     def _list_or_watch(self, call: Call, target: Target) -> Reply | Watch:
         query, accept = Query.read(call.query, watch_list=self.watch_list), _header(call, "accept")
         if not query.watch:
             output = negotiate(target.kind, accept, partial="PartialObjectMetadataList")
-            return Reply(200, list_page(self._storage, target, query, output))
+            return Reply(200, output.list(*list_page(self._storage, target, query)))
         watch = open_watch(
             self._storage,
             target,
@@ -335,6 +374,10 @@ class APIServer:
             if (kind.api_version, kind.kind) == named:
                 return kind
         raise KeyError(f"no kind {named[1]!r} of {named[0]!r} is registered")
+
+    def _namespace(self, name: str) -> tuple[Key, dict[str, Any]]:
+        metadata = {"name": name, "uid": self._writer.new_uid(), "creationTimestamp": self._timestamp()}
+        return ("", name), self._kinds["namespaces"].normalize({"metadata": metadata})
 
     def _whole(self, kind: Kind, record: Record) -> dict[str, Any]:
         return {"kind": kind.kind, "apiVersion": kind.api_version, **copy.deepcopy(record.body)}

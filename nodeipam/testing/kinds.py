@@ -22,9 +22,10 @@ from .fields import (
     EndpointsFields,
     EventFields,
     LeaseFields,
+    NamespaceFields,
     NodeFields,
 )
-from .names import rfc1123_subdomain
+from .names import rfc1123_label, rfc1123_subdomain
 
 __all__ = ["BUILTIN_KINDS", "Kind", "Validate", "anything"]
 
@@ -58,6 +59,12 @@ class Kind:
     """Whether PUT makes an object that isn't there."""
     unconditional_update: bool = False
     """Whether PUT without a resourceVersion is taken."""
+    delete_collection: bool = True
+    """Whether all of a collection may be deleted at once."""
+    protected: frozenset[str] = frozenset()
+    """The names of those that can't be deleted."""
+    lingers: bool = False
+    """Whether what is deleted stays until somebody has seen to what it holds, finalizers or not."""
     merge_keys: Mapping[str, str] = field(default_factory=dict)
     """The lists that a strategic merge patch merges; see `strategic.MergeKeys`."""
     fields: type[msgspec.Struct] | None = None
@@ -138,6 +145,39 @@ def _valid_cidr(text: str) -> bool:
     return True
 
 
+def _validate_config_map(old: Body | None, new: Body) -> list[Cause]:  # noqa: ARG001 - a Validate
+    texts, data = new.get("data", {}), new.get("binaryData", {})
+    causes = [
+        Cause("FieldValueInvalid", f'Invalid value: "{key}": {_CONFIG_KEY_RULE}', f"data[{key}]")
+        for key in (*texts, *data)
+        if not _CONFIG_KEY.fullmatch(key)
+    ]
+    if sum(map(len, (*texts.values(), *data.values()))) > _MOST_DATA:
+        causes.append(Cause("FieldValueTooLong", f"Too long: may not be more than {_MOST_DATA} bytes", "[]"))
+    return causes
+
+
+_CONFIG_KEY = re.compile("[-._a-zA-Z0-9]+")
+_CONFIG_KEY_RULE = (
+    "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or "
+    "'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
+)
+_MOST_DATA = 1 << 20
+"""Bytes in all of a ConfigMap's values."""
+
+
+def _normalize_namespace(body: dict[str, Any]) -> dict[str, Any]:
+    """Whatever a client says: a Namespace has a label with its name, and is there or going."""
+    metadata = body["metadata"]
+    labels = {**metadata.get("labels", {}), "kubernetes.io/metadata.name": metadata["name"]}
+    phase = "Terminating" if "deletionTimestamp" in metadata else "Active"
+    return {
+        "metadata": {**metadata, "labels": labels},
+        "spec": {"finalizers": ["kubernetes"]},
+        "status": {**body.get("status", {}), "phase": phase},
+    }
+
+
 def _validate_lease(old: Body | None, new: Body) -> list[Cause]:  # noqa: ARG001 - a Validate
     spec = new.get("spec") or {}
     causes = []
@@ -151,6 +191,21 @@ def _validate_lease(old: Body | None, new: Body) -> list[Cause]:  # noqa: ARG001
 
 
 BUILTIN_KINDS = (
+    Kind(
+        api_version="v1",
+        kind="Namespace",
+        plural="namespaces",
+        namespaced=False,
+        status=True,
+        custom=False,
+        unconditional_update=True,
+        delete_collection=False,
+        protected=frozenset({"default", "kube-public", "kube-system"}),
+        lingers=True,
+        fields=NamespaceFields,
+        names=rfc1123_label,
+        normalize=_normalize_namespace,
+    ),
     Kind(
         api_version="v1",
         kind="Node",
@@ -181,6 +236,7 @@ BUILTIN_KINDS = (
         namespaced=True,
         custom=False,
         fields=ConfigMapFields,
+        validate=_validate_config_map,
         unconditional_update=True,
     ),
     Kind(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
+from typing import NamedTuple
 
 from . import status
 from .listoptions import Query
@@ -13,10 +14,17 @@ from .selectors import compile_selectors
 from .storage import Key, Record, Storage
 from .watch import Watch, WatchTerms
 
-__all__ = ["check_version", "list_page", "open_watch"]
+__all__ = ["Page", "check_version", "list_page", "open_watch"]
 
 
-def list_page(storage: Storage, target: Target, query: Query, output: Output) -> bytes:
+class Page(NamedTuple):
+    """A list, or the part of it that one answer holds."""
+
+    records: list[Record]
+    metadata: dict[str, str | int]
+
+
+def list_page(storage: Storage, target: Target, query: Query) -> Page:
     """One page of a list: of the present state, or of the state in which the first page was taken.
 
     With `limit` and resourceVersion "0" the limit is ignored, as a real server does from its cache.
@@ -38,7 +46,7 @@ def list_page(storage: Storage, target: Target, query: Query, output: Output) ->
         if not query.label_selector and not query.field_selector:
             metadata["remainingItemCount"] = len(records) - limit
         records = records[:limit]
-    return output.list(records, metadata)
+    return Page(records, metadata)
 
 
 def open_watch(

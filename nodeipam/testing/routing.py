@@ -47,7 +47,7 @@ def place_of(path: str) -> Place | None:
         case _:
             return None
     namespace = ""
-    if len(rest) >= 3 and rest[0] == "namespaces":
+    if len(rest) >= 3 and rest[0] == "namespaces" and (group or rest[2] not in {"status", "finalize"}):
         _, namespace, *rest = rest
     if not 1 <= len(rest) <= 3:
         return None

@@ -13,10 +13,10 @@ from nodeipam.runtime.errors import Cause
 
 from .fields import shaped
 from .kinds import Kind
-from .metadata import Metadata, faults_of_metadata
+from .metadata import Metadata, faults_of_metadata, updates_validated
 from .status import bad_request, conflict, invalid, other_kind, unreasoned
 
-__all__ = ["check_name", "created", "decode_object", "terminating", "typed", "updated"]
+__all__ = ["check_name", "created", "decode_object", "name_of", "terminating", "typed", "updated"]
 
 Body = dict[str, Any]
 
@@ -61,30 +61,36 @@ def typed(kind: Kind, body: Body) -> Body:
     return {"metadata": metadata, **(shaped(kind.fields, rest) if kind.fields else rest)}
 
 
-def created(kind: Kind, body: Body, *, namespace: str, uid: str, suffix: str, timestamp: str) -> Body:
+def name_of(kind: Kind, body: Body) -> str:
+    """The name of an object that is to be created; "" where the server has to make it.
+
+    Raises:
+        Refusal: 422, it can't make one either.
+    """
+    name: str = body["metadata"].get("name", "")
+    if not name and not body["metadata"].get("generateName"):
+        message = "Required value: name or generateName is required"
+        raise invalid(kind.kind, kind.group, "", [Cause("FieldValueRequired", message, "metadata.name")])
+    return name
+
+
+def created(kind: Kind, body: Body, *, namespace: str, name: str, uid: str, timestamp: str) -> Body:
     """The object as it will be stored first.
 
     Raises:
         Refusal: 400, 422 or 500, the object can't be.
     """
-    metadata = {**body["metadata"]}
+    metadata = {**body["metadata"], "name": name}
     if metadata.pop("resourceVersion", ""):
         raise unreasoned("resourceVersion should not be set on objects to be created")
     _set_namespace(kind, metadata, namespace)
-    if not metadata.get("name"):
-        if not metadata.get("generateName"):
-            cause = Cause(
-                "FieldValueRequired", "Required value: name or generateName is required", "metadata.name"
-            )
-            raise invalid(kind.kind, kind.group, "", [cause])
-        metadata["name"] = metadata["generateName"] + suffix
     for ours in ("deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
         metadata.pop(ours, None)
     metadata |= {"uid": uid, "creationTimestamp": timestamp} | ({"generation": 1} if kind.custom else {})
     body = kind.normalize({**body, "metadata": metadata})
     if kind.custom and kind.status:
         body = {k: v for k, v in body.items() if k != "status"}
-    causes = faults_of_metadata(kind.names, {}, metadata, custom=kind.custom)
+    causes = faults_of_metadata(kind.names, {}, body["metadata"], custom=kind.custom)
     if causes := causes + kind.validate(None, body):
         raise invalid(kind.kind, kind.group, metadata["name"], causes)
     return body
@@ -107,8 +113,9 @@ def updated(kind: Kind, old: Body, body: Body, *, subresource: str) -> Body:
     causes = []
     if metadata.get("uid", before["uid"]) != before["uid"]:
         message = f'Invalid value: "{metadata["uid"]}": field is immutable'
-        # Objects of custom kinds are validated twice, of which this is all that can be seen.
-        causes += [Cause("FieldValueInvalid", message, "metadata.uid")] * (2 if kind.custom else 1)
+        causes += [Cause("FieldValueInvalid", message, "metadata.uid")] * updates_validated(
+            custom=kind.custom
+        )
     metadata["resourceVersion"] = before["resourceVersion"]
     for field in _KEPT:
         metadata.pop(field, None)
@@ -129,12 +136,16 @@ def check_name(given: str, name: str) -> None:
         raise bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
 
 
-def terminating(body: Body, *, timestamp: str) -> Body:
-    """The object once it is being deleted and waits for its finalizers. It counts as a new generation."""
-    metadata = {**body["metadata"], "deletionTimestamp": timestamp, "deletionGracePeriodSeconds": 0}
-    if "generation" in metadata:
-        metadata["generation"] += 1
-    return {**body, "metadata": metadata}
+def terminating(kind: Kind, body: Body, *, finalizers: list[str], timestamp: str) -> Body:
+    """The object once it is being deleted and waits for these finalizers. It counts as a new generation."""
+    metadata = {**body["metadata"], "finalizers": finalizers}
+    if not finalizers:
+        del metadata["finalizers"]
+    if "deletionTimestamp" not in metadata:
+        metadata |= {"deletionTimestamp": timestamp, "deletionGracePeriodSeconds": 0}
+        if "generation" in metadata:
+            metadata["generation"] += 1
+    return kind.normalize({**body, "metadata": metadata})
 
 
 def _decode(data: bytes | None) -> Body:

@@ -18,12 +18,15 @@ __all__ = [
     "bad_request",
     "conflict",
     "expired",
+    "forbidden",
     "invalid",
     "method_not_allowed",
+    "namespace_terminating",
     "not_acceptable",
     "not_found",
     "other_kind",
     "status_body",
+    "too_large",
     "too_large_version",
     "unlike_its_kind",
     "unreasoned",
@@ -93,6 +96,23 @@ def _qualified(plural: str, group: str) -> str:
 def bad_request(message: str) -> Refusal:
     """The request itself is malformed."""
     return Refusal(400, message)
+
+
+def forbidden(
+    plural: str, group: str, name: str, why: str, causes: list[dict[str, str]] | None = None
+) -> Refusal:
+    """Something that nobody may do."""
+    message = f'{_qualified(plural, group)} "{name}" is forbidden: {why}'
+    details = _details(name, group, plural) | ({"causes": causes} if causes else {})
+    return Refusal(403, message, details=details)
+
+
+def namespace_terminating(plural: str, group: str, name: str, namespace: str) -> Refusal:
+    """A create in a namespace that is being deleted."""
+    message = f"namespace {namespace} is being terminated"
+    cause = {"reason": "NamespaceTerminating", "message": message, "field": "metadata.namespace"}
+    why = f"unable to create new content in namespace {namespace} because it is being terminated"
+    return forbidden(plural, group, name, why, [cause])
 
 
 def not_found(plural: str, group: str, name: str) -> Refusal:
@@ -167,6 +187,11 @@ def invalid(kind: str, group: str, name: str, causes: list[Cause]) -> Refusal:
     }
     qualified = _qualified(kind, group)
     return Refusal(422, f'{qualified} "{name}" is invalid: {text}', details=details)
+
+
+def too_large(limit: int) -> Refusal:
+    """A body that isn't read."""
+    return Refusal(413, f"Request entity too large: limit is {limit}")
 
 
 def too_large_version(asked: int, current: int) -> Refusal:

@@ -7,7 +7,7 @@ state at any version since the last compaction can be told by undoing the change
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -131,6 +131,15 @@ class Storage:
     def collection(self, name: str) -> Collection:
         """All objects of the kind of that name."""
         return self._collections.setdefault(name, Collection())
+
+    def begin(self, name: str, objects: Iterable[tuple[Key, dict[str, Any]]]) -> None:
+        """Hold these objects from the beginning of time, before anybody could watch."""
+        version = self.version
+        records = {}
+        for key, body in objects:
+            metadata = {**body["metadata"], "resourceVersion": str(version)}
+            records[key] = Record(key, version, {**body, "metadata": metadata})
+        self.collection(name).reset(records)
 
     def put(self, name: str, key: Key, body: Mapping[str, Any]) -> Record:
         """Store `body` under the next version, which is written into its metadata."""

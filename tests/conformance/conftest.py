@@ -15,22 +15,6 @@ from tests.conftest import MANIFESTS
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.kube import read_manifests
 
-UNLIKE = {
-    "TestRefusal::test_missing_namespace": "has no namespaces",
-    "TestCreation::test_dry_run": "has no dry runs",
-}
-"""What the model does otherwise than the real server, by case. Each is a fault of the model."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Expect the model to fail where it is known to differ; once it doesn't, the entry has to go."""
-    for item in items:
-        _, found, case = item.nodeid.partition("tests/conformance/")
-        if found and "[model" in case:
-            case = case.partition(".py::")[2].replace("[model-", "[").replace("[model]", "")
-            if case in UNLIKE:
-                item.add_marker(pytest.mark.xfail(reason=f"the model {UNLIKE[case]}"))
-
 
 @pytest.fixture(params=["model", pytest.param("kube-apiserver", marks=pytest.mark.e2e)])
 def target(request: pytest.FixtureRequest) -> ControlPlane | None:
@@ -45,7 +29,7 @@ async def server(request: pytest.FixtureRequest, target: ControlPlane | None) ->
     async with _model() if target is None else _real(target) as transport:
         server = Server(transport, name=name)
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-        assert (await server.send("POST", "/api/v1/namespaces", namespace)).code in {201, 404}
+        assert (await server.send("POST", "/api/v1/namespaces", namespace)).code == 201
         yield server
         await server.clean()
 

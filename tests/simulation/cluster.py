@@ -129,6 +129,7 @@ class Cluster:
         self.loop = loop
         self.server = APIServer()
         self.server.install(_definition())
+        self.server.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": LOCK.namespace}})
         self.observer = Observer(self.server, now=lambda: loop.now)
         self.replicas = {run.name: Replica(run, Link(delay=self._delay)) for run in schedule.replicas}
         self.told: list[tuple[float, str]] = []

@@ -28,6 +28,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.server = APIServer()
+        self.server.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "apps"}})
         self.client = Client(ModelTransport(self.server), clock=VirtualClock(), rng=random.Random(1))
         self.recorder = EventRecorder(self.client, component="example.com/widgets", instance="pod-0")
 
