@@ -7,8 +7,9 @@ two functions. Of Node just the rules for pod CIDRs are here: the rest of a Node
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_network
 from typing import Any
 
@@ -69,6 +70,8 @@ class Kind:
     """The lists that a strategic merge patch merges; see `strategic.MergeKeys`."""
     fields: type[msgspec.Struct] | None = None
     """What it is made of besides metadata, where that isn't a schema's business."""
+    fields_selected: Mapping[str, Callable[[Body], str]] = field(default_factory=dict)
+    """What else than its name and namespace a field selector may name, and how it is found."""
     names: Callable[[str], tuple[str, ...]] = rfc1123_subdomain
     """What is wrong with a name."""
     normalize: Normalize = _as_it_is
@@ -85,6 +88,31 @@ class Kind:
     def name(self) -> str:
         """Plural and group: the name by which the model knows this kind, as `str(Resource)` writes it."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
+
+
+def _texts(*paths: str) -> Mapping[str, Callable[[Body], str]]:
+    """Fields by their dotted paths, as the text that a field selector compares; "" where there is none."""
+    return {path: partial(_text, path.split(".")) for path in paths}
+
+
+def _text(path: Sequence[str], body: Body) -> str:
+    found: Any = body
+    for name in path:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    if isinstance(found, bool):
+        return str(found).lower()
+    return "" if found is None else str(found)
+
+
+def _unschedulable(body: Body) -> str:
+    return _text(("spec", "unschedulable"), body) or "false"
+
+
+def _source(body: Body) -> str:
+    return _text(("source", "component"), body) or _text(("reportingComponent",), body)
+
+
+_REFERENCE = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
 
 
 def _normalize_node(body: dict[str, Any]) -> dict[str, Any]:
@@ -203,6 +231,7 @@ BUILTIN_KINDS = (
         protected=frozenset({"default", "kube-public", "kube-system"}),
         lingers=True,
         fields=NamespaceFields,
+        fields_selected=_texts("status.phase"),
         names=rfc1123_label,
         normalize=_normalize_namespace,
     ),
@@ -214,6 +243,7 @@ BUILTIN_KINDS = (
         status=True,
         custom=False,
         fields=NodeFields,
+        fields_selected={"spec.unschedulable": _unschedulable},
         unconditional_update=True,
         merge_keys={"spec.podCIDRs": "", "status.addresses": "type", "status.conditions": "type"},
         normalize=_normalize_node,
@@ -256,6 +286,12 @@ BUILTIN_KINDS = (
         namespaced=True,
         custom=False,
         fields=CoreEventFields,
+        fields_selected={
+            **_texts(
+                *(f"involvedObject.{name}" for name in _REFERENCE), "reason", "type", "reportingComponent"
+            ),
+            "source": _source,
+        },
         create_on_update=True,
         unconditional_update=True,
     ),
@@ -266,6 +302,9 @@ BUILTIN_KINDS = (
         namespaced=True,
         custom=False,
         fields=EventFields,
+        fields_selected=_texts(
+            *(f"regarding.{name}" for name in _REFERENCE), "reason", "type", "reportingController"
+        ),
         create_on_update=True,
         unconditional_update=True,
     ),

@@ -111,7 +111,7 @@ def _list_version(storage: Storage, query: Query) -> int:
 
 
 def _selection(target: Target, query: Query) -> Callable[[Record], bool]:
-    matches = compile_selectors(query.label_selector, query.field_selector)
+    matches = compile_selectors(target.kind, query.label_selector, query.field_selector)
     namespace = target.namespace
     return lambda record: (
         (not namespace or record.key[0] == namespace) and (matches is None or matches(record.body))
