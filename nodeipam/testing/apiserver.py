@@ -27,14 +27,15 @@ from nodeipam.runtime.objects import Resource
 from nodeipam.runtime.transport import Call
 
 from . import rules
-from .definitions import kind_of
+from .definitions import DEFINITIONS, kind_of
 from .discovery import discover
 from .faults import Fault
-from .kinds import BUILTIN_KINDS, Kind, Validate, anything
+from .kinds import Kind, Validate, anything
 from .listoptions import Query, asks_to_watch
 from .output import negotiate
 from .patches import MERGE_PATCH, patched
 from .reading import check_version, list_page, open_watch
+from .registry import Registry, whole
 from .routing import Target, route
 from .status import REASONS, Refusal, method_not_allowed, status_body, too_large, unsupported_media_type
 from .storage import Backup, Change, Collection, Key, Record, Storage
@@ -95,7 +96,8 @@ class APIServer:
         self.log: list[Logged] = []
         self._storage = Storage()
         self._writer = Writer(self._storage, self._timestamp, rng or random.Random(0))  # noqa: S311 - for names
-        self._kinds = {kind.name: kind for kind in BUILTIN_KINDS}
+        self._registry = Registry(self._storage, self._end_watches)
+        self._kinds = self._registry.kinds
         self._watches: list[Watch] = []
         self._actor = ""
         self._time = 0.0
@@ -127,28 +129,23 @@ class APIServer:
             status=status,
             validate=validate,
         )
-        self._kinds[made.name] = made
+        self._registry.add(made)
 
     def install(self, manifest: Mapping[str, Any]) -> None:
         """Serve the custom resource of a CustomResourceDefinition, by its schema and rules.
 
-        Objects that are there stay, even where they break the new rules, as under a definition that changed.
+        It is stored, as if a client had created or changed it. Objects of its kind that are there stay, even
+        where they break the new rules.
 
         Raises:
             ValueError: it is no such manifest, or the model can't honour a part of it; which, is said.
         """
-        made = kind_of(manifest)
-        self._kinds[made.name] = made
+        name = kind_of(manifest).name
+        self.put({**manifest, "metadata": {**(manifest.get("metadata") or {}), "name": name}})
 
     def unregister(self, resource: Resource[Any] | str) -> None:
         """Take the CustomResourceDefinition away: objects are gone, watches end, paths answer 404."""
-        collection = self._of(resource)
-        name = self._kinds.pop(str(resource)).name
-        for record in list(collection.records.values()):
-            self._storage.delete(name, record.key, record.body)
-        for watch in self.watches:
-            if watch.terms.name == name:
-                watch.end()
+        self._registry.remove(self._kinds[str(resource)].name)
 
     # The test's own hands: no rule of the API but versions, and no fault, stands in their way.
 
@@ -170,7 +167,7 @@ class APIServer:
         under the same name. Creation is completed with uid, creationTimestamp and generation. Where it takes
         the last finalizer from an object that is being deleted, the object goes.
         """
-        kind = self._kind_of(obj)
+        kind = self._registry.of(obj.get("apiVersion", ""), obj.get("kind", ""))
         metadata = {k: v for k, v in (obj.get("metadata") or {}).items() if k != "resourceVersion"}
         key = (metadata.get("namespace", ""), metadata["name"])
         old = self._storage.collection(kind.name).records.get(key)
@@ -180,13 +177,16 @@ class APIServer:
         system = {"uid": old.metadata["uid"] if old else self._writer.new_uid()}
         system["creationTimestamp"] = old.metadata["creationTimestamp"] if old else self._timestamp()
         generation = (
-            {"generation": old.metadata.get("generation", 0) + 1 if old else 1} if kind.custom else {}
+            {"generation": old.metadata.get("generation", 0) + 1 if old else 1} if kind.counts else {}
         )
         body = {k: v for k, v in obj.items() if k not in {"kind", "apiVersion"}}
         stored = copy.deepcopy(kind.normalize({**body, "metadata": generation | system | metadata}))
         if old is not None and "deletionTimestamp" in metadata and not metadata.get("finalizers"):
-            return self._whole(kind, self._storage.delete(kind.name, key, stored))
-        return self._whole(kind, self._storage.put(kind.name, key, stored))
+            record = self._storage.delete(kind.name, key, stored)
+        else:
+            record = self._storage.put(kind.name, key, stored)
+        self._follow(kind)
+        return self._whole(kind, record)
 
     def patch(
         self, resource: Resource[Any] | str, name: str, patch: Mapping[str, Any], *, namespace: str = ""
@@ -226,6 +226,7 @@ class APIServer:
         """
         target = Target(kind=self._kinds[str(resource)], namespace=namespace, name=name)
         self._writer.delete(target, DeleteOptions())
+        self._follow(target.kind)
 
     def observe(self, resource: Resource[Any] | str, tell: Callable[[str, Change], None]) -> None:
         """Have `tell` called, synchronously, with each change to a kind and the identity of whoever made it.
@@ -302,6 +303,7 @@ class APIServer:
         query = dict(call.query)
         closed = closes_at_once(query) and not asks_to_watch(call.query)
         reply = self._read(call, target) if call.method == "GET" else self._write(call, target, query)
+        self._follow(target.kind)
         return Reply(0, b"") if closed else reply
 
     def _read(self, call: Call, target: Target) -> Reply | Watch:
@@ -368,19 +370,21 @@ class APIServer:
     def _of(self, resource: Resource[Any] | str) -> Collection:
         return self._storage.collection(self._kinds[str(resource)].name)
 
-    def _kind_of(self, obj: Mapping[str, Any]) -> Kind:
-        named = obj.get("apiVersion"), obj.get("kind")
-        for kind in self._kinds.values():
-            if (kind.api_version, kind.kind) == named:
-                return kind
-        raise KeyError(f"no kind {named[1]!r} of {named[0]!r} is registered")
+    def _follow(self, written: Kind) -> None:
+        if written is DEFINITIONS:
+            self._registry.follow()
+
+    def _end_watches(self, name: str) -> None:
+        for watch in self.watches:
+            if watch.terms.name == name:
+                watch.end()
 
     def _namespace(self, name: str) -> tuple[Key, dict[str, Any]]:
         metadata = {"name": name, "uid": self._writer.new_uid(), "creationTimestamp": self._timestamp()}
         return ("", name), self._kinds["namespaces"].normalize({"metadata": metadata})
 
     def _whole(self, kind: Kind, record: Record) -> dict[str, Any]:
-        return {"kind": kind.kind, "apiVersion": kind.api_version, **copy.deepcopy(record.body)}
+        return whole(kind, copy.deepcopy(record.body))
 
     def _now(self) -> float:
         """The loop's time; where no loop runs, the time at which one was last seen."""

@@ -55,7 +55,9 @@ class Kind:
     status: bool = False
     """Whether it has a status subresource: then writes to the object leave the status, and the reverse."""
     custom: bool = True
-    """Whether it came by a CustomResourceDefinition: it counts generations, list items name their kind."""
+    """Whether it came by a CustomResourceDefinition: then items of a list name their kind, for one."""
+    generation: bool = False
+    """Whether changes of its spec are counted, if it isn't custom; of custom kinds they are."""
     create_on_update: bool = False
     """Whether PUT makes an object that isn't there."""
     unconditional_update: bool = False
@@ -78,6 +80,11 @@ class Kind:
     """Conversion and defaults, on every write; returns a new body or the same."""
     validate: Validate = anything
     """What is wrong with the new body, given the old one (None: it is being created)."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether its objects have a generation."""
+        return self.custom or self.generation
 
     @property
     def group(self) -> str:

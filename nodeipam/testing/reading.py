@@ -87,8 +87,8 @@ def open_watch(
         watch.initial(
             collection.at(storage.version), end=storage.version if initial and query.bookmarks else None
         )
-    elif version and version < storage.compacted:
-        watch.refuse(status.expired(f"too old resource version: {version} ({storage.compacted})"))
+    elif version and version < (begun := max(storage.compacted, collection.begun)):
+        watch.refuse(status.expired(f"too old resource version: {version} ({begun})"))
     elif version:
         watch.replay(collection.since(version))
     return watch

@@ -86,7 +86,7 @@ def created(kind: Kind, body: Body, *, namespace: str, name: str, uid: str, time
     _set_namespace(kind, metadata, namespace)
     for ours in ("deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
         metadata.pop(ours, None)
-    metadata |= {"uid": uid, "creationTimestamp": timestamp} | ({"generation": 1} if kind.custom else {})
+    metadata |= {"uid": uid, "creationTimestamp": timestamp} | ({"generation": 1} if kind.counts else {})
     body = kind.normalize({**body, "metadata": metadata})
     if kind.custom and kind.status:
         body = {k: v for k, v in body.items() if k != "status"}
@@ -123,7 +123,7 @@ def updated(kind: Kind, old: Body, body: Body, *, subresource: str) -> Body:
             metadata[field] = before[field]
     causes += faults_of_metadata(kind.names, before, metadata, custom=kind.custom)
     new = kind.normalize(_limited(kind, old, {**body, "metadata": metadata}, subresource))
-    if kind.custom and _specified(new, status=kind.status) != _specified(old, status=kind.status):
+    if kind.counts and _specified(new, status=kind.status) != _specified(old, status=kind.status):
         new["metadata"] = {**new["metadata"], "generation": before["generation"] + 1}
     if causes := causes + kind.validate(old, new):
         raise invalid(kind.kind, kind.group, name, causes)

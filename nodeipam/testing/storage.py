@@ -66,6 +66,8 @@ class Collection:
         self.records: dict[Key, Record] = {}
         self.changes: list[Change] = []
         self.watchers: list[Callable[[Change], None]] = []
+        self.begun = 0
+        """The version from which on it is watched by the server, and can be by clients."""
         self._keys: list[Key] = []
         self._snapshot: tuple[int, list[Record]] | None = None
 
