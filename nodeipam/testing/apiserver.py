@@ -29,6 +29,7 @@ from nodeipam.runtime.transport import Call
 from . import rules
 from .definitions import DEFINITIONS, kind_of
 from .discovery import discover
+from .eventforms import TWINS
 from .faults import Fault
 from .kinds import Kind, Validate, anything
 from .listoptions import Query, asks_to_watch
@@ -94,7 +95,7 @@ class APIServer:
         self.bookmark_interval = 60.0
         self.faults: list[Fault] = []
         self.log: list[Logged] = []
-        self._storage = Storage()
+        self._storage = Storage(TWINS)
         self._writer = Writer(self._storage, self._timestamp, rng or random.Random(0))  # noqa: S311 - for names
         self._registry = Registry(self._storage, self._end_watches)
         self._kinds = self._registry.kinds

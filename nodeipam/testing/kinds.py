@@ -17,6 +17,7 @@ import msgspec
 
 from nodeipam.runtime.errors import Cause
 
+from .eventforms import validate_core, validate_new
 from .fields import (
     ConfigMapFields,
     CoreEventFields,
@@ -292,6 +293,7 @@ BUILTIN_KINDS = (
         plural="events",
         namespaced=True,
         custom=False,
+        validate=validate_core,
         fields=CoreEventFields,
         fields_selected={
             **_texts(
@@ -308,6 +310,7 @@ BUILTIN_KINDS = (
         plural="events",
         namespaced=True,
         custom=False,
+        validate=validate_new,
         fields=EventFields,
         fields_selected=_texts(
             *(f"regarding.{name}" for name in _REFERENCE), "reason", "type", "reportingController"
