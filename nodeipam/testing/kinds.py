@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from ipaddress import ip_network
+from ipaddress import IPv6Network, ip_network
 from typing import Any
 
 import msgspec
@@ -175,10 +175,10 @@ def _valid_cidr(text: str) -> bool:
     if not _CIDR.fullmatch(text):
         return False
     try:
-        ip_network(text)
+        network = ip_network(text)
     except ValueError:
         return False
-    return True
+    return not (isinstance(network, IPv6Network) and network.network_address.ipv4_mapped)
 
 
 def _validate_config_map(old: Body | None, new: Body) -> list[Cause]:  # noqa: ARG001 - a Validate
