@@ -142,7 +142,7 @@ class APIServer:
             ValueError: it is no such manifest, or the model can't honour a part of it; which, is said.
         """
         name = kind_of(manifest).name
-        self.put({**manifest, "metadata": {**(manifest.get("metadata") or {}), "name": name}})
+        self._put({**manifest, "metadata": {**(manifest.get("metadata") or {}), "name": name}})
 
     def unregister(self, resource: Resource[Any] | str) -> None:
         """Take the CustomResourceDefinition away: objects are gone, watches end, paths answer 404."""
@@ -168,26 +168,7 @@ class APIServer:
         under the same name. Creation is completed with uid, creationTimestamp and generation. Where it takes
         the last finalizer from an object that is being deleted, the object goes.
         """
-        kind = self._registry.of(obj.get("apiVersion", ""), obj.get("kind", ""))
-        metadata = {k: v for k, v in (obj.get("metadata") or {}).items() if k != "resourceVersion"}
-        key = (metadata.get("namespace", ""), metadata["name"])
-        old = self._storage.collection(kind.name).records.get(key)
-        if old is not None and metadata.get("uid", old.metadata["uid"]) != old.metadata["uid"]:
-            self._storage.delete(kind.name, key, old.body)
-            old = None
-        system = {"uid": old.metadata["uid"] if old else self._writer.new_uid()}
-        system["creationTimestamp"] = old.metadata["creationTimestamp"] if old else self._timestamp()
-        generation = (
-            {"generation": old.metadata.get("generation", 0) + 1 if old else 1} if kind.counts else {}
-        )
-        body = {k: v for k, v in obj.items() if k not in {"kind", "apiVersion"}}
-        stored = copy.deepcopy(kind.normalize({**body, "metadata": generation | system | metadata}))
-        if old is not None and "deletionTimestamp" in metadata and not metadata.get("finalizers"):
-            record = self._storage.delete(kind.name, key, stored)
-        else:
-            record = self._storage.put(kind.name, key, stored)
-        self._follow(kind)
-        return self._whole(kind, record)
+        return self._whole(*self._put(obj))
 
     def patch(
         self, resource: Resource[Any] | str, name: str, patch: Mapping[str, Any], *, namespace: str = ""
@@ -370,6 +351,28 @@ class APIServer:
 
     def _of(self, resource: Resource[Any] | str) -> Collection:
         return self._storage.collection(self._kinds[str(resource)].name)
+
+    def _put(self, obj: Mapping[str, Any]) -> tuple[Kind, Record]:
+        kind = self._registry.of(obj.get("apiVersion", ""), obj.get("kind", ""))
+        metadata = {k: v for k, v in (obj.get("metadata") or {}).items() if k != "resourceVersion"}
+        key = (metadata.get("namespace", ""), metadata["name"])
+        old = self._storage.collection(kind.name).records.get(key)
+        if old is not None and metadata.get("uid", old.metadata["uid"]) != old.metadata["uid"]:
+            self._storage.delete(kind.name, key, old.body)
+            old = None
+        system = {"uid": old.metadata["uid"] if old else self._writer.new_uid()}
+        system["creationTimestamp"] = old.metadata["creationTimestamp"] if old else self._timestamp()
+        generation = (
+            {"generation": old.metadata.get("generation", 0) + 1 if old else 1} if kind.counts else {}
+        )
+        body = {k: v for k, v in obj.items() if k not in {"kind", "apiVersion"}}
+        stored = copy.deepcopy(kind.normalize({**body, "metadata": generation | system | metadata}))
+        if old is not None and "deletionTimestamp" in metadata and not metadata.get("finalizers"):
+            record = self._storage.delete(kind.name, key, stored)
+        else:
+            record = self._storage.put(kind.name, key, stored)
+        self._follow(kind)
+        return kind, record
 
     def _follow(self, written: Kind) -> None:
         if written is DEFINITIONS:
