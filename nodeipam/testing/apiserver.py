@@ -6,13 +6,15 @@ what goes wrong. Requests come in through :class:`~nodeipam.testing.transport.Mo
 a test looks at the objects, changes them as another client would, and adds faults, by methods of `APIServer`.
 Invariant: :meth:`APIServer.handle` is one synchronous step, so requests are carried out one after the other.
 
-Not modelled: admission, authorisation (a fault with status 403 does it), namespaces and definitions as
-objects, server-side apply, dry runs, deletecollection; the two kinds of Event are kept apart.
+Not modelled: authorisation (a fault with status 403 does it), server-side apply, admission but for what hangs
+on namespaces. No controller runs beside it, as in envtest: a Namespace that is deleted stays Terminating, and
+a garbage collector's finalizer stays until somebody takes it off.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -24,29 +26,37 @@ from nodeipam.runtime.objects import Resource
 from nodeipam.runtime.transport import Call
 
 from . import rules
-from .definitions import kind_of
+from .definitions import DEFINITIONS, kind_of
 from .discovery import discover
+from .eventforms import TWINS
 from .faults import Fault
-from .kinds import BUILTIN_KINDS, Kind, Validate, anything
+from .kinds import Kind, Validate, anything
+from .listoptions import Query, asks_to_watch
 from .output import Form, negotiate
 from .patches import MERGE_PATCH, patched
-from .reading import list_page, open_watch
-from .routing import Query, Target, route
-from .status import REASONS, Refusal, method_not_allowed, status_body, unsupported_media_type
-from .storage import Backup, Change, Collection, Record, Storage
+from .reading import check_version, list_page, open_watch
+from .registry import Registry, whole
+from .routing import Target, route
+from .status import REASONS, Refusal, method_not_allowed, status_body, too_large, unsupported_media_type
+from .storage import Backup, Change, Collection, Key, Record, Storage
 from .watch import Watch
+from .writeoptions import DeleteOptions, closes_at_once, dry_run
 from .writing import Writer
 
 __all__ = ["APIServer", "Logged", "Reply"]
 
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 _JSON = "application/json"
+_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
+_MOST_BYTES = 3 << 20
+"""Of a request's body."""
 
 
 class Reply(NamedTuple):
     """An answer that is there at once."""
 
     status: int
+    """0: none, the server closes the connection."""
     body: bytes
     headers: Mapping[str, str] = {"Content-Type": _JSON}
 
@@ -81,7 +91,8 @@ class APIServer:
             `HTTPServer` makes it this machine's time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, rng: random.Random | None = None) -> None:
+        """Begin with the namespaces that every cluster has; `rng` makes the names that clients don't."""
         self.latency = 0.0
         self.watch_lag = 0.0
         self.watch_list = True
@@ -92,12 +103,14 @@ class APIServer:
         self.log_limit: int | None = None
         self.history_limit: int | None = None
         self.epoch = _EPOCH
-        self._storage = Storage()
-        self._writer = Writer(self._storage, self._timestamp)
-        self._kinds = {kind.name: kind for kind in BUILTIN_KINDS}
+        self._storage = Storage(TWINS)
+        self._writer = Writer(self._storage, self._timestamp, rng or random.Random(0))  # noqa: S311 - for names
+        self._registry = Registry(self._storage, self._end_watches)
+        self._kinds = self._registry.kinds
         self._watches: list[Watch] = []
         self._actor = ""
         self._time = 0.0
+        self._storage.begin("namespaces", map(self._namespace, _NAMESPACES))
 
     def __repr__(self) -> str:
         return f"<APIServer at version {self.version}, {len(self.watches)} watches>"
@@ -125,28 +138,23 @@ class APIServer:
             status=status,
             validate=validate,
         )
-        self._kinds[made.name] = made
+        self._registry.add(made)
 
     def install(self, manifest: Mapping[str, Any]) -> None:
         """Serve the custom resource of a CustomResourceDefinition, by its schema and rules.
 
-        Objects that are there stay, even where they break the new rules, as under a definition that changed.
+        It is stored, as if a client had created or changed it. Objects of its kind that are there stay, even
+        where they break the new rules.
 
         Raises:
             ValueError: it is no such manifest, or the model can't honour a part of it; which, is said.
         """
-        made = kind_of(manifest)
-        self._kinds[made.name] = made
+        name = kind_of(manifest).name
+        self._put({**manifest, "metadata": {**(manifest.get("metadata") or {}), "name": name}})
 
     def unregister(self, resource: Resource[Any] | str) -> None:
         """Take the CustomResourceDefinition away: objects are gone, watches end, paths answer 404."""
-        collection = self._of(resource)
-        name = self._kinds.pop(str(resource)).name
-        for record in list(collection.records.values()):
-            self._storage.delete(name, record.key, record.body)
-        for watch in self.watches:
-            if watch.terms.name == name:
-                watch.end()
+        self._registry.remove(self._kinds[str(resource)].name)
 
     # The test's own hands: no rule of the API but versions, and no fault, stands in their way.
 
@@ -168,23 +176,7 @@ class APIServer:
         under the same name. Creation is completed with uid, creationTimestamp and generation. Where it takes
         the last finalizer from an object that is being deleted, the object goes.
         """
-        kind = self._kind_of(obj)
-        metadata = {k: v for k, v in (obj.get("metadata") or {}).items() if k != "resourceVersion"}
-        key = (metadata.get("namespace", ""), metadata["name"])
-        old = self._storage.collection(kind.name).records.get(key)
-        if old is not None and metadata.get("uid", old.metadata["uid"]) != old.metadata["uid"]:
-            self._storage.delete(kind.name, key, old.body)
-            old = None
-        system = {"uid": old.metadata["uid"] if old else self._writer.new_uid()}
-        system["creationTimestamp"] = old.metadata["creationTimestamp"] if old else self._timestamp()
-        generation = (
-            {"generation": old.metadata.get("generation", 0) + 1 if old else 1} if kind.custom else {}
-        )
-        body = {k: v for k, v in obj.items() if k not in {"kind", "apiVersion"}}
-        stored = _copied(kind.normalize({**body, "metadata": generation | system | metadata}))
-        if old is not None and "deletionTimestamp" in metadata and not metadata.get("finalizers"):
-            return self._whole(kind, self._storage.delete(kind.name, key, stored))
-        return self._whole(kind, self._storage.put(kind.name, key, stored))
+        return self._whole(*self._put(obj))
 
     def patch(
         self, resource: Resource[Any] | str, name: str, patch: Mapping[str, Any], *, namespace: str = ""
@@ -223,7 +215,8 @@ class APIServer:
             Refusal: 404, there is none of that name.
         """
         target = Target(kind=self._kinds[str(resource)], namespace=namespace, name=name)
-        self._writer.delete(target, None)
+        self._writer.delete(target, DeleteOptions())
+        self._follow(target.kind)
 
     def observe(self, resource: Resource[Any] | str, tell: Callable[[str, Change], None]) -> None:
         """Have `tell` called, synchronously, with each change to a kind and the identity of whoever made it.
@@ -299,41 +292,73 @@ class APIServer:
             if call.method == "GET" and (found := discover(self._kinds.values(), call.path)):
                 return Reply(200, found[0], {"Content-Type": found[1]})
             return Reply(404, b"404 page not found\n", {"Content-Type": "text/plain; charset=utf-8"})
+        if len(call.body or b"") > _MOST_BYTES:
+            raise too_large(_MOST_BYTES)
+        query = dict(call.query)
+        closed = closes_at_once(query) and not asks_to_watch(call.query)
+        reply = self._read(call, target) if call.method == "GET" else self._write(call, target, query)
+        self._follow(target.kind)
+        return Reply(0, b"") if closed else reply
+
+    def _read(self, call: Call, target: Target) -> Reply | Watch:
+        if target.name:
+            check_version(self._storage, Query.of_object(call.query))
+            return self._reply(call, target, self._writer.existing(target))
+        return self._list_or_watch(call, target)
+
+    def _write(self, call: Call, target: Target, query: Mapping[str, str]) -> Reply:
+        kind = target.kind
         match call.method, bool(target.name):
-            case "GET", True:
-                return self._reply(call, target, self._writer.existing(target))
-            case "GET", False:
-                return self._list_or_watch(call, target)
-            case "POST", False if bool(target.namespace) == target.kind.namespaced:
+            case "POST", False if bool(target.namespace) == kind.namespaced:
                 _expect(call, _JSON)
-                body = rules.decode_object(target.kind, call.body, strict=_strict(call))
-                return self._reply(call, target, self._writer.create(target, body), 201)
+                body = rules.decode_object(kind, call.body, strict=_strict(call))
+                dry = dry_run(query, "CreateOptions")
+                return self._reply(call, target, self._writer.create(target, body, dry_run=dry), 201)
             case "PUT", True:
                 _expect(call, _JSON)
-                record, new = self._writer.replace(target, call.body, strict=_strict(call))
+                dry = dry_run(query, "UpdateOptions")
+                record, new = self._writer.replace(target, call.body, strict=_strict(call), dry_run=dry)
                 return self._reply(call, target, record, 201 if new else 200)
             case "PATCH", True:
-                content_type = _header(call, "content-type")
-                record = self._writer.patch(target, content_type, call.body, strict=_strict(call))
+                content_type, dry = _header(call, "content-type"), dry_run(query, "PatchOptions")
+                record = self._writer.patch(
+                    target, content_type, call.body, strict=_strict(call), dry_run=dry
+                )
                 return self._reply(call, target, record)
             case "DELETE", True if not target.subresource:
-                record, gone = self._writer.delete(target, call.body)
+                record, gone = self._writer.delete(target, self._delete_options(call, query))
                 return _deleted(target, record) if gone else self._reply(call, target, record)
+            case "DELETE", False if kind.delete_collection and bool(target.namespace) == kind.namespaced:
+                return self._delete_all(call, target, self._delete_options(call, query))
             case _:
                 raise method_not_allowed()
 
+    def _delete_options(self, call: Call, query: Mapping[str, str]) -> DeleteOptions:
+        if call.body:
+            _expect(call, _JSON)
+        return DeleteOptions.read(query, call.body)
+
+    def _delete_all(self, call: Call, target: Target, options: DeleteOptions) -> Reply:
+        """Delete what a list would show, and show it as it was."""
+        query = Query.read(call.query, watch_list=self.watch_list)
+        output = negotiate(target.kind, self._form(call), partial="PartialObjectMetadataList")
+        page = list_page(self._storage, target, query)
+        body = output.list(page.records, page.metadata)
+        for record in page.records:
+            self._writer.delete(msgspec.structs.replace(target, name=record.key[1]), options)
+        return Reply(200, body)
+
     def _list_or_watch(self, call: Call, target: Target) -> Reply | Watch:
-        query, form = Query.read(call.query), self._form(call)
+        query, form = Query.read(call.query, watch_list=self.watch_list), self._form(call)
         if not query.watch:
             output = negotiate(target.kind, form, partial="PartialObjectMetadataList")
-            return Reply(200, list_page(self._storage, target, query, output))
+            return Reply(200, output.list(*list_page(self._storage, target, query)))
         watch = open_watch(
             self._storage,
             target,
             query,
             negotiate(target.kind, form),
             bookmark_interval=self.bookmark_interval,
-            watch_list=self.watch_list,
             buffer=self.watch_buffer,
         )
         self._watches.append(watch)
@@ -349,15 +374,43 @@ class APIServer:
     def _of(self, resource: Resource[Any] | str) -> Collection:
         return self._storage.collection(self._kinds[str(resource)].name)
 
-    def _kind_of(self, obj: Mapping[str, Any]) -> Kind:
-        named = obj.get("apiVersion"), obj.get("kind")
-        for kind in self._kinds.values():
-            if (kind.api_version, kind.kind) == named:
-                return kind
-        raise KeyError(f"no kind {named[1]!r} of {named[0]!r} is registered")
+    def _put(self, obj: Mapping[str, Any]) -> tuple[Kind, Record]:
+        kind = self._registry.of(obj.get("apiVersion", ""), obj.get("kind", ""))
+        metadata = {k: v for k, v in (obj.get("metadata") or {}).items() if k != "resourceVersion"}
+        key = (metadata.get("namespace", ""), metadata["name"])
+        old = self._storage.collection(kind.name).records.get(key)
+        if old is not None and metadata.get("uid", old.metadata["uid"]) != old.metadata["uid"]:
+            self._storage.delete(kind.name, key, old.body)
+            old = None
+        system = {"uid": old.metadata["uid"] if old else self._writer.new_uid()}
+        system["creationTimestamp"] = old.metadata["creationTimestamp"] if old else self._timestamp()
+        generation = (
+            {"generation": old.metadata.get("generation", 0) + 1 if old else 1} if kind.counts else {}
+        )
+        body = {k: v for k, v in obj.items() if k not in {"kind", "apiVersion"}}
+        stored = _copied(kind.normalize({**body, "metadata": generation | system | metadata}))
+        if old is not None and "deletionTimestamp" in metadata and not metadata.get("finalizers"):
+            record = self._storage.delete(kind.name, key, stored)
+        else:
+            record = self._storage.put(kind.name, key, stored)
+        self._follow(kind)
+        return kind, record
+
+    def _follow(self, written: Kind) -> None:
+        if written is DEFINITIONS:
+            self._registry.follow()
+
+    def _end_watches(self, name: str) -> None:
+        for watch in self.watches:
+            if watch.terms.name == name:
+                watch.end()
+
+    def _namespace(self, name: str) -> tuple[Key, dict[str, Any]]:
+        metadata = {"name": name, "uid": self._writer.new_uid(), "creationTimestamp": self._timestamp()}
+        return ("", name), self._kinds["namespaces"].normalize({"metadata": metadata})
 
     def _whole(self, kind: Kind, record: Record) -> dict[str, Any]:
-        return {"kind": kind.kind, "apiVersion": kind.api_version, **msgspec.json.decode(record.json())}
+        return whole(kind, msgspec.json.decode(record.json()))
 
     def _now(self) -> float:
         """The loop's time; where no loop runs, the time at which one was last seen."""

@@ -1,9 +1,10 @@
-"""From the manifest of a CustomResourceDefinition to the kind that the API server model serves."""
+"""CustomResourceDefinitions: the kind that they are, and the kind that each of them defines."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from .jsonpath import compile_path
 from .kinds import Kind
 from .schema import Schema
 
-__all__ = ["kind_of"]
+__all__ = ["DEFINITIONS", "kind_of"]
 
 _API_VERSION = "apiextensions.k8s.io/v1"
 
@@ -30,15 +31,21 @@ def kind_of(manifest: Mapping[str, Any]) -> Kind:
     if found != (_API_VERSION, "CustomResourceDefinition"):
         raise ValueError(f"{found[1]} of {found[0]} is no CustomResourceDefinition of {_API_VERSION}")
     try:
-        spec = manifest["spec"]
-        version = next(version for version in spec["versions"] if version.get("served"))
-        schema = Schema(version["schema"]["openAPIV3Schema"])
-        api_version, names = f"{spec['group']}/{version['name']}", spec["names"]
-        return _kind(schema, api_version, names, spec["scope"], version)
+        return _compiled(msgspec.json.encode(manifest["spec"]))
     except KeyError as error:
         raise ValueError(f"the CustomResourceDefinition lacks {error}") from None
     except StopIteration:
         raise ValueError("the CustomResourceDefinition serves no version") from None
+
+
+@lru_cache(maxsize=64)
+def _compiled(text: bytes) -> Kind:
+    """Compiled once a process: a simulator makes servers by the thousand."""
+    spec = msgspec.json.decode(text)
+    version = next(version for version in spec["versions"] if version.get("served"))
+    schema = Schema((version.get("schema") or {})["openAPIV3Schema"])
+    api_version, names = f"{spec['group']}/{version['name']}", spec["names"]
+    return _kind(schema, api_version, names, spec["scope"], version)
 
 
 def _kind(
@@ -100,3 +107,63 @@ def _shown(kind: str, value: Any, now: datetime) -> Any:
             return value
         case _:
             return None
+
+
+class _Fields(msgspec.Struct, omit_defaults=True):
+    spec: dict[str, Any] = {}
+    status: dict[str, Any] = {}
+
+
+def _completed(body: dict[str, Any]) -> dict[str, Any]:
+    """Defaults, and the status that controllers inside of the server give: here at once."""
+    metadata, spec = body["metadata"], body.get("spec") or {}
+    names = spec.get("names") or {}
+    if kind := names.get("kind"):
+        names = {"singular": kind.lower(), "listKind": f"{kind}List", **names}
+    spec = {"conversion": {"strategy": "None"}, **spec, "names": names}
+    if "deletionTimestamp" in metadata:
+        metadata = {**metadata, "finalizers": ["customresourcecleanup.apiextensions.k8s.io"]}
+    since = {"status": "True", "lastTransitionTime": metadata["creationTimestamp"]}
+    status = {
+        "conditions": [
+            {"type": "NamesAccepted", **since, "reason": "NoConflicts", "message": "no conflicts found"},
+            {
+                "type": "Established",
+                **since,
+                "reason": "InitialNamesAccepted",
+                "message": "the initial names have been accepted",
+            },
+        ],
+        "acceptedNames": names,
+        "storedVersions": [each["name"] for each in spec.get("versions") or [] if each.get("storage")],
+    }
+    return {"metadata": metadata, "spec": spec, "status": status}
+
+
+def _faults(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> list[Cause]:  # noqa: ARG001 - a Validate
+    name, spec = new["metadata"]["name"], new["spec"]
+    causes = []
+    if name != f"{spec['names'].get('plural', '')}.{spec.get('group', '')}":
+        message = f'Invalid value: "{name}": must be spec.names.plural+"."+spec.group'
+        causes.append(Cause("FieldValueInvalid", message, "metadata.name"))
+    try:
+        kind_of({"apiVersion": _API_VERSION, "kind": "CustomResourceDefinition", **new})
+    except ValueError as error:
+        causes.append(Cause("FieldValueInvalid", f"Invalid value: {error}", "spec"))
+    return causes
+
+
+DEFINITIONS = Kind(
+    api_version=_API_VERSION,
+    kind="CustomResourceDefinition",
+    plural="customresourcedefinitions",
+    namespaced=False,
+    status=True,
+    custom=False,
+    generation=True,
+    lingers=True,
+    fields=_Fields,
+    normalize=_completed,
+    validate=_faults,
+)
+"""The kind that definitions themselves are."""

@@ -14,7 +14,8 @@ import msgspec
 from nodeipam.runtime.errors import ConfigurationError
 from nodeipam.runtime.transport import Call
 
-from .routing import Place, asks_to_watch, place_of
+from .listoptions import asks_to_watch
+from .routing import Place, place_of
 
 __all__ = ["Action", "Fault", "Requests"]
 

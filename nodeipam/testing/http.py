@@ -19,7 +19,7 @@ from nodeipam.runtime.errors import TransportError
 from nodeipam.runtime.transport import Answer, Call
 
 from .apiserver import APIServer
-from .routing import asks_to_watch
+from .listoptions import asks_to_watch
 from .status import Refusal
 from .transport import ModelTransport
 

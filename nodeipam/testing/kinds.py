@@ -1,15 +1,16 @@
 """The kinds that the API server model serves, each with the rules that a real server has for it.
 
 A `Kind` is data; what kube-apiserver does to one kind only (conversion, defaults, validation) stands in its
-two functions. Of Node just the rules for pod CIDRs are here: the rest of a Node is stored as it comes.
+two functions. Of Node just the rules for pod CIDRs are here: the rest of a Node needs only the right types.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_network
+from functools import partial
+from ipaddress import IPv6Network, ip_network
 from typing import Any
 
 import msgspec
@@ -26,6 +27,17 @@ from .columns import (
     NODE_COLUMNS,
     Column,
 )
+from .eventforms import validate_core, validate_new
+from .fields import (
+    ConfigMapFields,
+    CoreEventFields,
+    EndpointsFields,
+    EventFields,
+    LeaseFields,
+    NamespaceFields,
+    NodeFields,
+)
+from .names import rfc1123_label, rfc1123_subdomain
 
 __all__ = ["BUILTIN_KINDS", "Kind", "Validate", "anything"]
 
@@ -64,21 +76,40 @@ class Kind:
     status: bool = False
     """Whether it has a status subresource: then writes to the object leave the status, and the reverse."""
     custom: bool = True
-    """Whether it came by a CustomResourceDefinition: it counts generations, list items name their kind."""
+    """Whether it came by a CustomResourceDefinition: then items of a list name their kind, for one."""
+    generation: bool = False
+    """Whether changes of its spec are counted, if it isn't custom; of custom kinds they are."""
     create_on_update: bool = False
     """Whether PUT makes an object that isn't there."""
     unconditional_update: bool = False
     """Whether PUT without a resourceVersion is taken."""
+    delete_collection: bool = True
+    """Whether all of a collection may be deleted at once."""
+    protected: frozenset[str] = frozenset()
+    """The names of those that can't be deleted."""
+    lingers: bool = False
+    """Whether what is deleted stays until somebody has seen to what it holds, finalizers or not."""
     merge_keys: Mapping[str, str] = field(default_factory=dict)
     """The lists that a strategic merge patch merges; see `strategic.MergeKeys`."""
     schema: Mapping[str, Any] | None = None
     """What it is made of, in the words of its CustomResourceDefinition, where it has one."""
+    fields: type[msgspec.Struct] | None = None
+    """What it is made of besides metadata, where that isn't a schema's business."""
+    fields_selected: Mapping[str, Callable[[Body], str]] = field(default_factory=dict)
+    """What else than its name and namespace a field selector may name, and how it is found."""
+    names: Callable[[str], tuple[str, ...]] = rfc1123_subdomain
+    """What is wrong with a name."""
     normalize: Normalize = _as_it_is
     """Conversion and defaults, on every write; returns a new body or the same."""
     unknown: Callable[[Body], Iterable[str]] = _knows_all
     """The fields that it doesn't have, by their paths."""
     validate: Validate = anything
     """What is wrong with the new body, given the old one (None: it is being created)."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether its objects have a generation."""
+        return self.custom or self.generation
 
     @property
     def group(self) -> str:
@@ -89,6 +120,31 @@ class Kind:
     def name(self) -> str:
         """Plural and group: the name by which the model knows this kind, as `str(Resource)` writes it."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
+
+
+def _texts(*paths: str) -> Mapping[str, Callable[[Body], str]]:
+    """Fields by their dotted paths, as the text that a field selector compares; "" where there is none."""
+    return {path: partial(_text, path.split(".")) for path in paths}
+
+
+def _text(path: Sequence[str], body: Body) -> str:
+    found: Any = body
+    for name in path:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    if isinstance(found, bool):
+        return str(found).lower()
+    return "" if found is None else str(found)
+
+
+def _unschedulable(body: Body) -> str:
+    return _text(("spec", "unschedulable"), body) or "false"
+
+
+def _source(body: Body) -> str:
+    return _text(("source", "component"), body) or _text(("reportingComponent",), body)
+
+
+_REFERENCE = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
 
 
 def _normalize_node(body: dict[str, Any]) -> dict[str, Any]:
@@ -143,10 +199,43 @@ def _valid_cidr(text: str) -> bool:
     if not _CIDR.fullmatch(text):
         return False
     try:
-        ip_network(text)
+        network = ip_network(text)
     except ValueError:
         return False
-    return True
+    return not (isinstance(network, IPv6Network) and network.network_address.ipv4_mapped)
+
+
+def _validate_config_map(old: Body | None, new: Body) -> list[Cause]:  # noqa: ARG001 - a Validate
+    texts, data = new.get("data", {}), new.get("binaryData", {})
+    causes = [
+        Cause("FieldValueInvalid", f'Invalid value: "{key}": {_CONFIG_KEY_RULE}', f"data[{key}]")
+        for key in (*texts, *data)
+        if not _CONFIG_KEY.fullmatch(key)
+    ]
+    if sum(map(len, (*texts.values(), *data.values()))) > _MOST_DATA:
+        causes.append(Cause("FieldValueTooLong", f"Too long: may not be more than {_MOST_DATA} bytes", "[]"))
+    return causes
+
+
+_CONFIG_KEY = re.compile("[-._a-zA-Z0-9]+")
+_CONFIG_KEY_RULE = (
+    "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or "
+    "'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
+)
+_MOST_DATA = 1 << 20
+"""Bytes in all of a ConfigMap's values."""
+
+
+def _normalize_namespace(body: dict[str, Any]) -> dict[str, Any]:
+    """Whatever a client says: a Namespace has a label with its name, and is there or going."""
+    metadata = body["metadata"]
+    labels = {**metadata.get("labels", {}), "kubernetes.io/metadata.name": metadata["name"]}
+    phase = "Terminating" if "deletionTimestamp" in metadata else "Active"
+    return {
+        "metadata": {**metadata, "labels": labels},
+        "spec": {"finalizers": ["kubernetes"]},
+        "status": {**body.get("status", {}), "phase": phase},
+    }
 
 
 def _validate_lease(old: Body | None, new: Body) -> list[Cause]:  # noqa: ARG001 - a Validate
@@ -164,6 +253,22 @@ def _validate_lease(old: Body | None, new: Body) -> list[Cause]:  # noqa: ARG001
 BUILTIN_KINDS = (
     Kind(
         api_version="v1",
+        kind="Namespace",
+        plural="namespaces",
+        namespaced=False,
+        status=True,
+        custom=False,
+        unconditional_update=True,
+        delete_collection=False,
+        protected=frozenset({"default", "kube-public", "kube-system"}),
+        lingers=True,
+        fields=NamespaceFields,
+        fields_selected=_texts("status.phase"),
+        names=rfc1123_label,
+        normalize=_normalize_namespace,
+    ),
+    Kind(
+        api_version="v1",
         kind="Node",
         plural="nodes",
         short_names=("no",),
@@ -171,6 +276,8 @@ BUILTIN_KINDS = (
         namespaced=False,
         status=True,
         custom=False,
+        fields=NodeFields,
+        fields_selected={"spec.unschedulable": _unschedulable},
         unconditional_update=True,
         merge_keys={"spec.podCIDRs": "", "status.addresses": "type", "status.conditions": "type"},
         normalize=_normalize_node,
@@ -183,6 +290,7 @@ BUILTIN_KINDS = (
         columns=LEASE_COLUMNS,
         namespaced=True,
         custom=False,
+        fields=LeaseFields,
         create_on_update=True,
         validate=_validate_lease,
     ),
@@ -194,6 +302,8 @@ BUILTIN_KINDS = (
         columns=CONFIG_MAP_COLUMNS,
         namespaced=True,
         custom=False,
+        fields=ConfigMapFields,
+        validate=_validate_config_map,
         unconditional_update=True,
     ),
     Kind(
@@ -204,6 +314,7 @@ BUILTIN_KINDS = (
         columns=ENDPOINTS_COLUMNS,
         namespaced=True,
         custom=False,
+        fields=EndpointsFields,
         create_on_update=True,
         unconditional_update=True,
     ),
@@ -215,6 +326,14 @@ BUILTIN_KINDS = (
         columns=EVENT_COLUMNS,
         namespaced=True,
         custom=False,
+        validate=validate_core,
+        fields=CoreEventFields,
+        fields_selected={
+            **_texts(
+                *(f"involvedObject.{name}" for name in _REFERENCE), "reason", "type", "reportingComponent"
+            ),
+            "source": _source,
+        },
         create_on_update=True,
         unconditional_update=True,
     ),
@@ -226,6 +345,11 @@ BUILTIN_KINDS = (
         columns=EVENT_COLUMNS,
         namespaced=True,
         custom=False,
+        validate=validate_new,
+        fields=EventFields,
+        fields_selected=_texts(
+            *(f"regarding.{name}" for name in _REFERENCE), "reason", "type", "reportingController"
+        ),
         create_on_update=True,
         unconditional_update=True,
     ),

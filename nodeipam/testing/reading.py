@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
-
-from nodeipam.runtime.errors import Cause
+from typing import NamedTuple
 
 from . import status
+from .listoptions import Query
 from .output import Output, continue_token, read_continue_token
-from .routing import Query, Target
+from .routing import Target
 from .selectors import compile_selectors
 from .storage import Key, Record, Storage
 from .watch import Watch, WatchTerms
 
-__all__ = ["list_page", "open_watch"]
+__all__ = ["Page", "check_version", "list_page", "open_watch"]
 
 
-def list_page(storage: Storage, target: Target, query: Query, output: Output) -> bytes:
+class Page(NamedTuple):
+    """A list, or the part of it that one answer holds."""
+
+    records: list[Record]
+    metadata: dict[str, str | int]
+
+
+def list_page(storage: Storage, target: Target, query: Query) -> Page:
     """One page of a list: of the present state, or of the state in which the first page was taken.
 
     With `limit` and resourceVersion "0" the limit is ignored, as a real server does from its cache.
@@ -33,13 +40,13 @@ def list_page(storage: Storage, target: Target, query: Query, output: Output) ->
         version = _list_version(storage, query)
     records = [r for r in _after(storage.collection(target.kind.name).at(version), start) if selected(r)]
     metadata: dict[str, str | int] = {"resourceVersion": str(version)}
-    limit = 0 if query.resource_version == "0" else query.limit
-    if limit and len(records) > limit:
+    limit = 0 if query.version == 0 else query.limit
+    if limit > 0 and len(records) > limit:
         metadata["continue"] = continue_token(version, records[limit - 1].key)
         if not query.label_selector and not query.field_selector:
             metadata["remainingItemCount"] = len(records) - limit
         records = records[:limit]
-    return output.list(records, metadata)
+    return Page(records, metadata)
 
 
 def open_watch(
@@ -49,18 +56,16 @@ def open_watch(
     output: Output,
     *,
     bookmark_interval: float,
-    watch_list: bool,
     buffer: int,
 ) -> Watch:
     """A watch from a version; without one, and with "0", it begins with every object that is there.
 
-    A version that is compacted is told by an ERROR event, as kube-apiserver does, and one that isn't there
-    yet by silence.
+    `sendInitialEvents` overrides that. A version that is compacted is told by an ERROR event, as
+    kube-apiserver does, and one that isn't there yet by silence.
 
     Raises:
-        Refusal: 400 or 422, the options contradict each other.
+        Refusal: 400, a selector can't be read.
     """
-    _check_watch_options(query, watch_list=watch_list)
     collection = storage.collection(target.kind.name)
     version = query.version or 0
     terms = WatchTerms(
@@ -72,58 +77,43 @@ def open_watch(
         timeout=query.timeout,
         buffer=buffer,
     )
-    from_now = query.send_initial_events or not version
+    initial = query.send_initial_events
     watch = Watch(
         collection,
         terms,
-        version=storage.version if from_now else version,
+        version=storage.version if initial or not version else version,
         current=lambda: storage.version,
         bookmark_interval=bookmark_interval,
     )
-    if from_now:
-        end = storage.version if query.send_initial_events and query.bookmarks else None
-        watch.initial(collection.at(storage.version), end=end)
-    elif version < storage.compacted:
-        watch.refuse(status.expired(f"too old resource version: {version} ({storage.compacted})"))
-    else:
+    if initial or (initial is None and not version):
+        watch.initial(
+            collection.at(storage.version), end=storage.version if initial and query.bookmarks else None
+        )
+    elif version and version < (begun := max(storage.compacted, collection.begun)):
+        watch.refuse(status.expired(f"too old resource version: {version} ({begun})"))
+    elif version:
         watch.replay(collection.since(version))
     return watch
 
 
+def check_version(storage: Storage, query: Query) -> None:
+    """Refuse to read a state that isn't there yet: 504."""
+    if query.version and query.version > storage.version:
+        raise status.too_large_version(query.version, storage.version)
+
+
 def _list_version(storage: Storage, query: Query) -> int:
     asked = query.version
-    if not asked:
-        return storage.version
-    if asked > storage.version:
-        raise status.too_large_version(asked, storage.version)
-    if query.version_match != "Exact":
+    check_version(storage, query)
+    if not asked or not query.exactly:
         return storage.version
     if asked < storage.compacted:
         raise status.expired(f"The resourceVersion for the provided list is too old: {asked}")
     return asked
 
 
-def _check_watch_options(query: Query, *, watch_list: bool) -> None:
-    causes = []
-    if query.send_initial_events and not watch_list:
-        message = (
-            "Forbidden: sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"
-        )
-        causes.append(Cause("FieldValueForbidden", message, "sendInitialEvents"))
-    elif query.send_initial_events and query.version_match != "NotOlderThan":
-        message = "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-        causes.append(Cause("FieldValueForbidden", message, "resourceVersionMatch"))
-    elif query.version_match and not query.send_initial_events:
-        message = (
-            "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-        )
-        causes.append(Cause("FieldValueForbidden", message, "resourceVersionMatch"))
-    if causes:
-        raise status.invalid("ListOptions", "meta.k8s.io", "", causes)
-
-
 def _selection(target: Target, query: Query) -> Callable[[Record], bool]:
-    matches = compile_selectors(query.label_selector, query.field_selector)
+    matches = compile_selectors(target.kind, query.label_selector, query.field_selector)
     namespace = target.namespace
     return lambda record: (
         (not namespace or record.key[0] == namespace) and (matches is None or matches(record.body))

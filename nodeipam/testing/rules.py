@@ -5,40 +5,38 @@ Invariant: nothing here changes a body that it was given; what is returned may s
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from nodeipam.runtime.errors import Cause
-from nodeipam.runtime.objects import ObjectMeta
 
+from .fields import shaped
 from .kinds import Kind
-from .status import Refusal, bad_request, conflict, invalid, other_kind, unknown_fields
+from .metadata import Metadata, faults_of_metadata, updates_validated
+from .status import bad_request, conflict, invalid, other_kind, unknown_fields, unreasoned
 
-__all__ = ["created", "decode_object", "terminating", "updated"]
+__all__ = ["check_name", "created", "decode_object", "name_of", "terminating", "typed", "updated"]
 
 Body = dict[str, Any]
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _KEPT = (
     "uid",
     "creationTimestamp",
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
     "generation",
+    "generateName",
     "namespace",
 )
-_DROPPED_WHEN_EMPTY = ("labels", "annotations", "finalizers", "ownerReferences", "generateName")
 
 
 def decode_object(kind: Kind, data: bytes | None, *, strict: bool = False) -> Body:
     """The body of a POST or PUT, without kind and apiVersion.
 
     Raises:
-        Refusal: 400, it is not JSON, not an object, not of this kind, or it has fields that this kind doesn't
-            have, where `strict` asks for that.
+        Refusal: 400, it is not JSON, not an object, not of this kind, a field is of a wrong type, or it has
+            fields that this kind doesn't have, where `strict` asks for that.
     """
     body = _decode(data)
     named = body.pop("apiVersion", kind.api_version), body.pop("kind", kind.kind)
@@ -46,41 +44,58 @@ def decode_object(kind: Kind, data: bytes | None, *, strict: bool = False) -> Bo
         raise other_kind(*named, expected=(kind.api_version, kind.kind))
     if strict and (paths := list(kind.unknown(body))):
         raise unknown_fields(kind.kind, kind.api_version.rpartition("/")[2], paths)
-    return body
+    try:
+        return typed(kind, body)
+    except msgspec.ValidationError as error:
+        version = kind.api_version.rpartition("/")[2]
+        raise bad_request(
+            f'{kind.kind} in version "{version}" cannot be handled as a {kind.kind}: {error}'
+        ) from None
 
 
-def created(kind: Kind, body: Body, *, namespace: str, uid: str, suffix: str, timestamp: str) -> Body:
+def typed(kind: Kind, body: Body) -> Body:
+    """`body` with the fields that its kind has, each of its type.
+
+    Raises:
+        msgspec.ValidationError: one isn't.
+    """
+    metadata = shaped(Metadata, body.get("metadata") or {})
+    rest = {k: v for k, v in body.items() if k != "metadata"}
+    return {"metadata": metadata, **(shaped(kind.fields, rest) if kind.fields else rest)}
+
+
+def name_of(kind: Kind, body: Body) -> str:
+    """The name of an object that is to be created; "" where the server has to make it.
+
+    Raises:
+        Refusal: 422, it can't make one either.
+    """
+    name: str = body["metadata"].get("name", "")
+    if not name and not body["metadata"].get("generateName"):
+        message = "Required value: name or generateName is required"
+        raise invalid(kind.kind, kind.group, "", [Cause("FieldValueRequired", message, "metadata.name")])
+    return name
+
+
+def created(kind: Kind, body: Body, *, namespace: str, name: str, uid: str, timestamp: str) -> Body:
     """The object as it will be stored first.
 
     Raises:
-        Refusal: 400 or 422, the object can't be.
+        Refusal: 400, 422 or 500, the object can't be.
     """
-    metadata = _metadata(body)
+    metadata = {**body["metadata"], "name": name}
     if metadata.pop("resourceVersion", ""):
-        raise Refusal(500, "resourceVersion should not be set on objects to be created")
-    if not metadata.get("name"):
-        if not metadata.get("generateName"):
-            cause = Cause(
-                "FieldValueRequired", "Required value: name or generateName is required", "metadata.name"
-            )
-            raise invalid(kind.kind, kind.group, "", [cause])
-        metadata["name"] = metadata["generateName"] + suffix
-    name = metadata["name"]
-    if metadata.get("namespace", namespace) != namespace:
-        raise bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )
+        raise unreasoned("resourceVersion should not be set on objects to be created")
+    _set_namespace(kind, metadata, namespace)
     for ours in ("deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
         metadata.pop(ours, None)
-    if kind.namespaced:
-        metadata["namespace"] = namespace
-    metadata |= {"uid": uid, "creationTimestamp": timestamp} | ({"generation": 1} if kind.custom else {})
-    body = kind.normalize({"metadata": metadata, **_rest(body)})
+    metadata |= {"uid": uid, "creationTimestamp": timestamp} | ({"generation": 1} if kind.counts else {})
+    body = kind.normalize({**body, "metadata": metadata})
     if kind.custom and kind.status:
         body = {k: v for k, v in body.items() if k != "status"}
-    causes = [] if _NAME.fullmatch(name) and len(name) <= 253 else [_bad_name(name)]
+    causes = faults_of_metadata(kind.names, {}, body["metadata"], custom=kind.custom)
     if causes := causes + kind.validate(None, body):
-        raise invalid(kind.kind, kind.group, name, causes)
+        raise invalid(kind.kind, kind.group, metadata["name"], causes)
     return body
 
 
@@ -91,41 +106,49 @@ def updated(kind: Kind, old: Body, body: Body, *, subresource: str) -> Body:
     wrong (kube-apiserver: registry Store.Update).
 
     Raises:
-        Refusal: 400, 409 or 422.
+        Refusal: 400, 409, 422 or 500.
     """
-    metadata, before = _metadata(body), old["metadata"]
+    metadata, before = {**body["metadata"]}, old["metadata"]
     name = before["name"]
-    _check_version(kind, name, before["resourceVersion"], metadata.get("resourceVersion") or "")
-    causes = [
-        Cause(
-            "FieldValueInvalid",
-            f'Invalid value: "{metadata[field]}": field is immutable',
-            f"metadata.{field}",
+    check_name(metadata.get("name", ""), name)
+    _set_namespace(kind, metadata, before.get("namespace", ""))
+    _check_version(kind, name, before["resourceVersion"], metadata.get("resourceVersion", ""))
+    causes = []
+    if metadata.get("uid", before["uid"]) != before["uid"]:
+        message = f'Invalid value: "{metadata["uid"]}": field is immutable'
+        causes += [Cause("FieldValueInvalid", message, "metadata.uid")] * updates_validated(
+            custom=kind.custom
         )
-        for field in ("name", "namespace", "uid")
-        if metadata.get(field) and metadata[field] != before.get(field)
-    ]
-    metadata |= {"name": name, "resourceVersion": before["resourceVersion"]}
+    metadata["resourceVersion"] = before["resourceVersion"]
     for field in _KEPT:
         metadata.pop(field, None)
         if field in before:
             metadata[field] = before[field]
-    if before.get("deletionTimestamp"):
-        causes += _new_finalizers(before, metadata)
-    new = kind.normalize(_limited(kind, old, {"metadata": metadata, **_rest(body)}, subresource))
-    if kind.custom and _specified(new, status=kind.status) != _specified(old, status=kind.status):
+    causes += faults_of_metadata(kind.names, before, metadata, custom=kind.custom)
+    new = kind.normalize(_limited(kind, old, {**body, "metadata": metadata}, subresource))
+    if kind.counts and _specified(new, status=kind.status) != _specified(old, status=kind.status):
         new["metadata"] = {**new["metadata"], "generation": before["generation"] + 1}
     if causes := causes + kind.validate(old, new):
         raise invalid(kind.kind, kind.group, name, causes)
     return new
 
 
-def terminating(body: Body, *, timestamp: str) -> Body:
-    """The object once it is being deleted and waits for its finalizers. It counts as a new generation."""
-    metadata = {**body["metadata"], "deletionTimestamp": timestamp, "deletionGracePeriodSeconds": 0}
-    if "generation" in metadata:
-        metadata["generation"] += 1
-    return {**body, "metadata": metadata}
+def check_name(given: str, name: str) -> None:
+    """Refuse a body that is another's than the path's: 400."""
+    if given != name:
+        raise bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
+
+
+def terminating(kind: Kind, body: Body, *, finalizers: list[str], timestamp: str) -> Body:
+    """The object once it is being deleted and waits for these finalizers. It counts as a new generation."""
+    metadata = {**body["metadata"], "finalizers": finalizers}
+    if not finalizers:
+        del metadata["finalizers"]
+    if "deletionTimestamp" not in metadata:
+        metadata |= {"deletionTimestamp": timestamp, "deletionGracePeriodSeconds": 0}
+        if "generation" in metadata:
+            metadata["generation"] += 1
+    return kind.normalize({**body, "metadata": metadata})
 
 
 def _decode(data: bytes | None) -> Body:
@@ -138,14 +161,16 @@ def _decode(data: bytes | None) -> Body:
     return body
 
 
-def _metadata(body: Body) -> dict[str, Any]:
-    """A copy of the metadata, without what is empty."""
-    metadata = body.get("metadata") or {}
-    try:
-        msgspec.convert(metadata, ObjectMeta)
-    except msgspec.ValidationError as error:
-        raise bad_request(f"error decoding metadata: {error}") from None
-    return {k: v for k, v in metadata.items() if v is not None and (v or k not in _DROPPED_WHEN_EMPTY)}
+def _set_namespace(kind: Kind, metadata: Body, namespace: str) -> None:
+    """The path tells the namespace: the body may be silent, or say the same."""
+    given = metadata.pop("namespace", namespace)
+    if not kind.namespaced:
+        return
+    if given != namespace:
+        raise bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    metadata["namespace"] = namespace
 
 
 def _rest(body: Body) -> Body:
@@ -161,21 +186,9 @@ def _check_version(kind: Kind, name: str, current: str, asked: str) -> None:
             kind.kind, kind.group, name, [Cause("FieldValueInvalid", message, "metadata.resourceVersion")]
         )
     if not asked.isdecimal():
-        raise bad_request(f'resourceVersion: Invalid value: "{asked}": not a number')
+        raise unreasoned(f'strconv.ParseUint: parsing "{asked}": invalid syntax')
     if asked != current:
         raise conflict(kind.plural, kind.group, name)
-
-
-def _new_finalizers(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Cause]:
-    had = before.get("finalizers") or []
-    new = [text for text in after.get("finalizers") or [] if text not in had]
-    if not new:
-        return []
-    message = (
-        "Forbidden: no new finalizers can be added if the object is being deleted, "
-        f"found new finalizers {msgspec.json.encode(new).decode()}"
-    )
-    return [Cause("FieldValueForbidden", message, "metadata.finalizers")]
 
 
 def _limited(kind: Kind, old: Body, new: Body, subresource: str) -> Body:
@@ -196,11 +209,3 @@ def _limited(kind: Kind, old: Body, new: Body, subresource: str) -> Body:
 def _specified(body: Body, *, status: bool) -> Body:
     """What a generation counts changes of."""
     return {k: v for k, v in body.items() if k != "metadata" and not (status and k == "status")}
-
-
-def _bad_name(name: str) -> Cause:
-    message = (
-        f'Invalid value: "{name}": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric '
-        "characters, '-' or '.', and must start and end with an alphanumeric character"
-    )
-    return Cause("FieldValueInvalid", message, "metadata.name")

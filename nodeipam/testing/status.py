@@ -18,15 +18,19 @@ __all__ = [
     "bad_request",
     "conflict",
     "expired",
+    "forbidden",
     "invalid",
     "method_not_allowed",
+    "namespace_terminating",
     "not_acceptable",
     "not_found",
     "other_kind",
     "status_body",
+    "strictly",
+    "too_large",
     "too_large_version",
     "unknown_fields",
-    "unknown_patched_fields",
+    "unlike_its_kind",
     "unreasoned",
     "unsupported_media_type",
 ]
@@ -84,10 +88,7 @@ def status_body(
 
 
 def _details(name: str, group: str, kind: str) -> dict[str, Any]:
-    details = {"name": name}
-    if group:
-        details["group"] = group
-    return details | {"kind": kind}
+    return {k: v for k, v in {"name": name, "group": group, "kind": kind}.items() if v}
 
 
 def _qualified(plural: str, group: str) -> str:
@@ -97,6 +98,23 @@ def _qualified(plural: str, group: str) -> str:
 def bad_request(message: str) -> Refusal:
     """The request itself is malformed."""
     return Refusal(400, message)
+
+
+def forbidden(
+    plural: str, group: str, name: str, why: str, causes: list[dict[str, str]] | None = None
+) -> Refusal:
+    """Something that nobody may do."""
+    message = f'{_qualified(plural, group)} "{name}" is forbidden: {why}'
+    details = _details(name, group, plural) | ({"causes": causes} if causes else {})
+    return Refusal(403, message, details=details)
+
+
+def namespace_terminating(plural: str, group: str, name: str, namespace: str) -> Refusal:
+    """A create in a namespace that is being deleted."""
+    message = f"namespace {namespace} is being terminated"
+    cause = {"reason": "NamespaceTerminating", "message": message, "field": "metadata.namespace"}
+    why = f"unable to create new content in namespace {namespace} because it is being terminated"
+    return forbidden(plural, group, name, why, [cause])
 
 
 def not_found(plural: str, group: str, name: str) -> Refusal:
@@ -151,18 +169,17 @@ def other_kind(api_version: str, kind: str, *, expected: tuple[str, str]) -> Ref
 
 def unknown_fields(kind: str, version: str, paths: list[str]) -> Refusal:
     """A client that wants to know has sent fields that the kind doesn't have."""
-    return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {_unknown(paths)}')
+    return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {strictly(paths)}')
 
 
-def unknown_patched_fields(body: dict[str, Any], paths: list[str]) -> Refusal:
-    """So it is for a patch, of which the server tells nothing but what it made."""
+def unlike_its_kind(body: dict[str, Any], why: str) -> Refusal:
+    """A patch that makes of the object what can't be of its kind."""
     shown = msgspec.json.encode(msgspec.json.encode(body, order="sorted").decode()).decode()
-    return invalid(
-        "", "", "", [Cause("FieldValueInvalid", f"Invalid value: {shown}: {_unknown(paths)}", "patch")]
-    )
+    return invalid("", "", "", [Cause("FieldValueInvalid", f"Invalid value: {shown}: {why}", "patch")])
 
 
-def _unknown(paths: list[str]) -> str:
+def strictly(paths: list[str]) -> str:
+    """What strict decoding says of fields that the kind doesn't have."""
     return "strict decoding error: " + ", ".join(f'unknown field "{path}"' for path in paths)
 
 
@@ -184,11 +201,16 @@ def invalid(kind: str, group: str, name: str, causes: list[Cause]) -> Refusal:
     return Refusal(422, f'{qualified} "{name}" is invalid: {text}', details=details)
 
 
+def too_large(limit: int) -> Refusal:
+    """A body that isn't read."""
+    return Refusal(413, f"Request entity too large: limit is {limit}")
+
+
 def too_large_version(asked: int, current: int) -> Refusal:
     """A list at a version that doesn't exist yet, as after etcd was restored from an older state."""
     cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
     return Refusal(
         504,
-        f"Too large resource version: {asked}, current: {current}",
+        f"Timeout: Too large resource version: {asked}, current: {current}",
         details={"causes": [cause], "retryAfterSeconds": 1},
     )

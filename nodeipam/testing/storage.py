@@ -7,7 +7,8 @@ state at any version since the last compaction can be told by undoing the change
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,6 +19,7 @@ __all__ = ["Backup", "Change", "Collection", "Key", "Record", "Storage"]
 
 Key = tuple[str, str]
 """Namespace and name: the order of a list."""
+Twin = tuple[str, Callable[[Mapping[str, Any]], dict[str, Any]]]
 
 
 class Record:
@@ -89,6 +91,8 @@ class Collection:
         self.records: dict[Key, Record] = {}
         self.changes: list[Change] = []
         self.watchers: list[Callable[[Change], None]] = []
+        self.begun = 0
+        """The version from which on it is watched by the server, and can be by clients."""
         self._keys: list[Key] = []
         self._snapshot: tuple[int, list[Record]] | None = None
 
@@ -151,10 +155,12 @@ class Backup(NamedTuple):
 class Storage:
     """All collections, and the counter that gives each change its version."""
 
-    def __init__(self) -> None:
+    def __init__(self, twins: Mapping[str, Twin] = MappingProxyType({})) -> None:
+        """`twins`: by kind, under which other kind its objects are found too, and how they look there."""
         self.version = 1
         self.compacted = 0
         """Versions below this one can't be listed or watched from any more."""
+        self._twins = twins
         self._collections: dict[str, Collection] = {}
         self._packing = Packing()
 
@@ -162,22 +168,23 @@ class Storage:
         """All objects of the kind of that name."""
         return self._collections.setdefault(name, Collection())
 
+    def begin(self, name: str, objects: Iterable[tuple[Key, dict[str, Any]]]) -> None:
+        """Hold these objects from the beginning of time, before anybody could watch."""
+        version = self.version
+        records = {}
+        for key, body in objects:
+            metadata = {**body["metadata"], "resourceVersion": str(version)}
+            records[key] = Record(key, version, {**body, "metadata": metadata})
+        self.collection(name).reset(records)
+
     def put(self, name: str, key: Key, body: Mapping[str, Any]) -> Record:
         """Store `body` under the next version, which is written into its metadata."""
-        collection = self.collection(name)
-        previous = collection.records.get(key)
-        record = self._record(key, body)
-        change = Change(record.version, "MODIFIED" if previous else "ADDED", record, previous)
-        collection.apply(change)
-        return record
+        previous = self.collection(name).records.get(key)
+        return self._apply(name, "MODIFIED" if previous else "ADDED", key, body)
 
     def delete(self, name: str, key: Key, body: Mapping[str, Any]) -> Record:
         """Remove the object; `body`, its last state, is what the DELETED event shows."""
-        collection = self.collection(name)
-        previous = collection.records[key]
-        record = self._record(key, body)
-        collection.apply(Change(record.version, "DELETED", record, previous))
-        return record
+        return self._apply(name, "DELETED", key, body)
 
     def compact(self, *, keep: int = 0) -> None:
         """Forget the history but for the last `keep` versions: those before it are expired from now on."""
@@ -199,10 +206,19 @@ class Storage:
         for name, collection in self._collections.items():
             collection.reset(backup.records.get(name, {}))
 
-    def _record(self, key: Key, body: Mapping[str, Any]) -> Record:
+    def _apply(self, name: str, type: str, key: Key, body: Mapping[str, Any]) -> Record:
         self.version += 1
+        record = self._change(name, type, key, body)
+        if (twin := self._twins.get(name)) is not None:
+            self._change(twin[0], type, key, twin[1](body))
+        return record
+
+    def _change(self, name: str, type: str, key: Key, body: Mapping[str, Any]) -> Record:
+        collection = self.collection(name)
         metadata = {**body["metadata"], "resourceVersion": str(self.version)}
-        return Record(key, self.version, {**body, "metadata": metadata}, self._packing)
+        record = Record(key, self.version, {**body, "metadata": metadata}, self._packing)
+        collection.apply(Change(self.version, type, record, collection.records.get(key)))
+        return record
 
 
 def _version_of(change: Change) -> int:

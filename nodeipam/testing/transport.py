@@ -144,6 +144,9 @@ class _Exchange(AbstractAsyncContextManager[Answer]):
                 return
             case "error_after" if fault:
                 reply = self._server.reply_of(fault)
+        if isinstance(reply, Reply) and not reply.status:
+            self._fail()
+            return
         if isinstance(reply, Watch):
             self._link.attach(reply)
             reply.begin(lag=lambda: self._server.watch_lag + self._link.lag, fault=fault)

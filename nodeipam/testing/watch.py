@@ -205,9 +205,9 @@ class Watch:
     def _may_bookmark(self) -> bool:
         """Never before an event that is still to come: whoever went on from the bookmark would miss it.
 
-        A watch from the future, as after etcd was restored, stays silent.
+        Nor in a watch from a version that isn't there yet, as after etcd was restored: that stays silent.
         """
-        return self.terms.bookmarks and not self._lines and self._current() >= self._version
+        return self.terms.bookmarks and not self._lines and self._version <= self._current()
 
     def _set_timer(self) -> None:
         """Wake when something may be due."""

@@ -15,41 +15,6 @@ from tests.conftest import MANIFESTS
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.kube import read_manifests
 
-UNLIKE = {
-    "TestBeginning::test_no_number": "answers a version that is no number otherwise",
-    "TestInitialEvents::test_off": "serves a watch without initial events that is asked for so otherwise",
-    "TestPages::test_token_with_a_version": "takes a continue token together with a version",
-    "TestVersions::test_contradictions[true-sendInitialEvents]": "takes sendInitialEvents for a list",
-    "TestVersions::test_contradictions[Never-1-resourceVersionMatch]": "takes any resourceVersionMatch",
-    "TestVersions::test_contradictions[Exact-resourceVersionMatch]": "matches exactly no version",
-    "TestVersions::test_contradictions[Exact-0-resourceVersionMatch]": "matches exactly version 0",
-    "TestVersions::test_limit_at_a_version": "pages a list at a version otherwise",
-    "TestVersions::test_object_from_the_future": "doesn't read the version of a GET",
-    "TestPreconditions::test_immutable[name-b]": "answers 422, not 400, to a changed name",
-    "TestPreconditions::test_immutable[namespace-b]": "answers 422, not 400, to a changed namespace",
-    "TestLeases::test_bad_time": "doesn't read times",
-    "TestRefusal::test_missing_namespace": "has no namespaces",
-    "TestRefusal::test_bad_node_name[a..b]": "takes two dots in a row in a name",
-    "TestRefusal::test_bad_labels[labels0]": "doesn't validate labels",
-    "TestRefusal::test_bad_labels[labels1]": "doesn't validate labels",
-    "TestRefusal::test_bad_labels[labels2]": "doesn't validate labels",
-    "TestRefusal::test_bad_labels[labels3]": "doesn't validate labels",
-    "TestRefusal::test_wrong_type": "doesn't know the types of built-in fields",
-    "TestCreation::test_unknown_fields": "keeps fields that built-in kinds don't have",
-    "TestCreation::test_dry_run": "has no dry runs",
-}
-"""What the model does otherwise than the real server, by case. Each is a fault of the model."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Expect the model to fail where it is known to differ; once it doesn't, the entry has to go."""
-    for item in items:
-        _, found, case = item.nodeid.partition("tests/conformance/")
-        if found and "[model" in case:
-            case = case.partition(".py::")[2].replace("[model-", "[").replace("[model]", "")
-            if case in UNLIKE:
-                item.add_marker(pytest.mark.xfail(reason=f"the model {UNLIKE[case]}"))
-
 
 @pytest.fixture(params=["model", pytest.param("kube-apiserver", marks=pytest.mark.e2e)])
 def target(request: pytest.FixtureRequest) -> ControlPlane | None:
@@ -64,7 +29,7 @@ async def server(request: pytest.FixtureRequest, target: ControlPlane | None) ->
     async with _model() if target is None else _real(target) as transport:
         server = Server(transport, name=name)
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-        assert (await server.send("POST", "/api/v1/namespaces", namespace)).code in {201, 404}
+        assert (await server.send("POST", "/api/v1/namespaces", namespace)).code == 201
         yield server
         await server.clean()
 

@@ -161,9 +161,9 @@ class Server:
         """Change an object by a merge patch that the server takes."""
         return _good(await self.send("PATCH", path, body, **options))
 
-    async def delete(self, path: str, **options: Any) -> Answered:
+    async def delete(self, path: str, body: Any = None, **options: Any) -> Answered:
         """Delete what is there."""
-        return _good(await self.send("DELETE", path, **options))
+        return _good(await self.send("DELETE", path, body, **options))
 
     @asynccontextmanager
     async def watch(

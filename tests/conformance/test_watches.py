@@ -43,9 +43,10 @@ class TestBeginning:
             assert ("ADDED", "b") == await watch.seen()
 
     async def test_from_the_future(self, server: Server) -> None:
-        """A watch from a version that isn't there yet is open and silent."""
+        """A watch from a version that isn't there yet is open and silent: no events, no bookmarks."""
         path = server.at("configmaps")
-        async with server.watch(path, resourceVersion=FUTURE, timeoutSeconds="1") as watch:
+        query = {"resourceVersion": FUTURE, "allowWatchBookmarks": "true", "timeoutSeconds": "4"}
+        async with server.watch(path, **query) as watch:
             await server.create(path, config_map("a"))
             assert await watch.event() is None
 

@@ -73,6 +73,7 @@ class Cluster:
         self.loop = loop
         self.server = APIServer()
         self.server.install(_definition())
+        self.server.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": LOCK.namespace}})
         self.observer = Observer(self.server, now=lambda: loop.now)
         self.replicas = {run.name: Replica(run, Link(delay=self._delay)) for run in schedule.replicas}
         self.told: list[tuple[float, str]] = []
@@ -201,11 +202,13 @@ class Cluster:
 
         host.run(launch)
         replica.host = host
-        replica.task.add_done_callback(lambda task: self._ended(replica, task), context=Context())
+        replica.task.add_done_callback(
+            lambda task: self._ended(replica, writer_name, task), context=Context()
+        )
 
-    def _ended(self, replica: Replica, task: asyncio.Task[None]) -> None:
+    def _ended(self, replica: Replica, name: str, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.observer.violated("I7", f"{replica.name} ended with {error!r}")
+            self.observer.violated("I7", f"{name} ended with {error!r}")
         if self._healed:  # it was told to while it stood still
             self.loop.call_later(1.0, self.start, replica.name)
 

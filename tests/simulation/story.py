@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from nodeipam.testing import Logged, VirtualLoop, current_host
-from nodeipam.testing.routing import asks_to_watch
+from nodeipam.testing.listoptions import asks_to_watch
 
 from .cluster import Cluster
 from .schedule import Schedule

@@ -27,6 +27,7 @@ class Fabricated:
         self.server.register(
             "networking.x-k8s.io/v1", "ClusterCIDR", "clustercidrs", namespaced=False, status=True
         )
+        self.server.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "nodeipam"}})
         self.observer = Observer(self.server, now=lambda: self.now)
         self.add_pool("every", "10.0.0.0/16", finalizers=["example.com/kept"])
         self.seen: set[tuple[str, str]] = set()
@@ -49,7 +50,9 @@ class Fabricated:
 
     def renew(self, writer: Writer, *, takes: float = 0.0) -> None:
         """Write the Lease, which arrives after so many seconds."""
-        spec = {"holderIdentity": f"{writer.name}_0", "renewTime": f"2026-01-01T00:00:{self.now:09.6f}Z"}
+        minutes, seconds = divmod(self.now, 60)
+        now = f"2026-01-01T00:{minutes:02.0f}:{seconds:09.6f}Z"
+        spec = {"holderIdentity": f"{writer.name}_0", "renewTime": now}
         found = self.server.objects(LEASES)
         metadata = found[0]["metadata"] if found else {"name": "lock"}
         method, path = ("PUT", f"{LEASE}/lock") if found else ("POST", LEASE)

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 
 from nodeipam.controllers.metrics import PoolCollector
 from nodeipam.testing import Logged
-from nodeipam.testing.routing import asks_to_watch
+from nodeipam.testing.listoptions import asks_to_watch
 
 from .deeds import ZONE
 from .observer import EVENTS, EXCLUDED, Span, holds, ranges, span, uses

@@ -18,6 +18,7 @@ import pytest
 
 from nodeipam import runtime
 from nodeipam.testing import APIServer
+from tests.conformance import document
 
 from .bridge import bridge, kubeconfig
 
@@ -99,3 +100,9 @@ def test_each_dependency_has_its_reason() -> None:
     page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     listed = [name for name in re.findall(r"^\| ([\w-]+) \|", page, re.MULTILINE) if name != "package"]
     assert [re.split(r"[<>=]", text)[0] for text in declared] == listed
+
+
+def test_the_conformance_page_is_written() -> None:
+    """The page of what the model is held to says what the suite's sentences say."""
+    found = document.PAGE.read_text(encoding="utf-8")
+    assert document.written() == found, "write it anew: python -m tests.conformance.document"

@@ -92,6 +92,7 @@ async def test_embedded(tmp_path: Path) -> None:
 async def test_typed_writes(tmp_path: Path) -> None:
     """What the cache shows is written by the typed API: copies are made, kept up to date, and repaired."""
     server = APIServer()
+    server.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "elsewhere"}})
     annotations = {"example.com/copy-to": "elsewhere"}
     server.put(config_map("greeting", "hello", annotations=annotations))
 

@@ -334,6 +334,7 @@ async def world(*, status: bool = True) -> AsyncIterator[World]:
     """
     server = APIServer()
     server.register("networking.x-k8s.io/v1", "ClusterCIDR", "clustercidrs", namespaced=False, status=status)
+    server.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": LEASE.namespace}})
     cluster = World(server)
     try:
         yield cluster

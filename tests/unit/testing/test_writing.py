@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from nodeipam.runtime.errors import Cause
+from nodeipam.runtime.errors import Cause, TransportError
 from nodeipam.runtime.transport import Call
 from nodeipam.testing import APIServer
 
@@ -254,7 +254,7 @@ class TestDeleting:
 
         assert "deletionTimestamp" in waiting["metadata"]
         assert (2, waiting) == (waiting["metadata"]["generation"], again)
-        assert (422, ["metadata.finalizers"]) == (refused[0], fields(refused))
+        assert (422, {"metadata.finalizers"}) == (refused[0], set(fields(refused)))
         assert (200, [("MODIFIED", "w"), ("DELETED", "w")], []) == (last, told, left)
 
     @pytest.mark.parametrize("precondition", [{"uid": "another"}, {"resourceVersion": "1"}])
@@ -282,3 +282,20 @@ class TestDeleting:
                 return told, answer.status
 
         assert (([("DELETED", "w")], b""), 404) == play(scene)
+
+
+class TestTime:
+    @pytest.mark.parametrize(
+        "timeout,closed", [("1ms", True), ("4.9ms", True), ("5ms", False), ("1m1s", False)]
+    )
+    def test_too_little(self, timeout: str, closed: bool) -> None:  # noqa: FBT001
+        """A request with less than 5 ms is carried out, and closed without an answer."""
+
+        async def scene(server: APIServer, me: Session) -> Any:
+            try:
+                await me.send("POST", NODES, node("a"), timeout=timeout)
+            except TransportError:
+                return True, len(server.nodes())
+            return False, len(server.nodes())
+
+        assert (closed, 1) == play(scene)
