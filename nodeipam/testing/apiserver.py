@@ -31,7 +31,7 @@ from .discovery import discover
 from .eventforms import TWINS
 from .faults import Fault
 from .kinds import Kind, Validate, anything
-from .listoptions import Query, asks_to_watch
+from .listoptions import Query
 from .output import Form, negotiate
 from .patches import MERGE_PATCH, patched
 from .reading import check_version, list_page, open_watch
@@ -257,14 +257,19 @@ class APIServer:
     def handle(self, call: Call, identity: str) -> Reply | Watch:
         """Carry out one request, now, and log it."""
         self._actor = identity
+        closes = False
         try:
+            closes = closes_at_once(call.query)
             reply = self._answer(call)
         except Refusal as refusal:
             reply = Reply(refusal.code, refusal.encode())
         finally:
             self._actor = ""
-        self.record(call, identity, reply.status if isinstance(reply, Reply) else 200)
-        return reply
+        if isinstance(reply, Watch):
+            self.record(call, identity, 200)
+            return reply
+        self.record(call, identity, reply.status)
+        return Reply(0, b"") if closes else reply
 
     def record(self, call: Call, identity: str, status: int) -> None:
         """Log a request without carrying it out."""
@@ -294,11 +299,11 @@ class APIServer:
             return Reply(404, b"404 page not found\n", {"Content-Type": "text/plain; charset=utf-8"})
         if len(call.body or b"") > _MOST_BYTES:
             raise too_large(_MOST_BYTES)
-        query = dict(call.query)
-        closed = closes_at_once(query) and not asks_to_watch(call.query)
-        reply = self._read(call, target) if call.method == "GET" else self._write(call, target, query)
+        if call.method == "GET":
+            return self._read(call, target)
+        reply = self._write(call, target, dict(call.query))
         self._follow(target.kind)
-        return Reply(0, b"") if closed else reply
+        return reply
 
     def _read(self, call: Call, target: Target) -> Reply | Watch:
         if target.name:

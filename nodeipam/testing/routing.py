@@ -47,6 +47,7 @@ def place_of(path: str) -> Place | None:
         case _:
             return None
     namespace = ""
+    # "namespaces/x/status" is of the Namespace itself, whose subresources no kind is named like.
     if len(rest) >= 3 and rest[0] == "namespaces" and (group or rest[2] not in {"status", "finalize"}):
         _, namespace, *rest = rest
     if not 1 <= len(rest) <= 3:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -99,13 +99,13 @@ def dry_run(query: Mapping[str, str], options: str) -> bool:
     return bool(asked)
 
 
-def closes_at_once(query: Mapping[str, str]) -> bool:
+def closes_at_once(query: Iterable[tuple[str, str]]) -> bool:
     """Whether the request's `timeout` is over before any server could answer: below 5 ms.
 
     Raises:
         Refusal: 400, it is no duration.
     """
-    text = query.get("timeout", "")
+    text = next((value for name, value in query if name == "timeout"), "")
     if not text or text == "0":
         return False
     if not _DURATION.fullmatch(text):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -299,3 +300,42 @@ class TestTime:
             return False, len(server.nodes())
 
         assert (closed, 1) == play(scene)
+
+
+class TestMadeNames:
+    def test_are_the_same_in_every_run(self) -> None:
+        """Names are drawn from the server's own randomness, or from that which the test gives it."""
+
+        def names(*servers: APIServer) -> list[str]:
+            for server in servers:
+                call = Call(method="POST", path=NODES, headers=HEADERS, body=BODY, timeout=1.0)
+                server.handle(call, "me")
+            return [server.nodes()[0]["metadata"]["name"] for server in servers]
+
+        one, same, other = names(APIServer(), APIServer(), APIServer(rng=random.Random(7)))
+
+        assert one == same
+        assert one != other
+
+    def test_that_are_taken_are_made_anew(self) -> None:
+        """A name that somebody has isn't given a second time."""
+        server = APIServer(rng=Stubborn())
+        for _ in range(2):
+            server.handle(Call(method="POST", path=NODES, headers=HEADERS, body=BODY, timeout=1.0), "me")
+
+        assert ["n-bbbbb", "n-ccccc"] == [node["metadata"]["name"] for node in server.nodes()]
+
+
+BODY = b'{"metadata":{"generateName":"n-"}}'
+HEADERS = {"Content-Type": "application/json"}
+
+
+class Stubborn(random.Random):
+    """Chooses the same some times over, before it chooses something else."""
+
+    drawn = 0
+
+    def choices(self, population: Any, *args: Any, **options: Any) -> list[Any]:
+        """Five of a kind."""
+        self.drawn += 1
+        return [population[self.drawn // 5]] * 5
