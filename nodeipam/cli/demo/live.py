@@ -28,6 +28,7 @@ _ROLES = {
     "killed": ("✗", "bold red"),
     "ended": ("✗", "bold red"),
 }
+_MARKS = {True: Text("✓", "bold green"), False: Text("✗", "bold red"), None: Text("?", "yellow")}
 _TONES = {"step": "", "good": "green", "bad": "bold red"}
 _MOST = 20
 """Happenings on a screen that is tall."""
@@ -81,7 +82,7 @@ def verdict(report: Report) -> RenderableType:
         figures.add_row(Text(name, "dim"), text)
     checks = Table.grid(padding=(0, 1))
     for held, text in report.checks:
-        checks.add_row(Text("✓", "bold green") if held else Text("✗", "bold red"), text)
+        checks.add_row(_MARKS[held], text)
     faults = [Text(f"  {text}", "red") for text in report.violations]
     title = "an independent observer saw" if report.good else "an independent observer saw a violation"
     body = Group(figures, Text(), checks, *faults)

@@ -111,6 +111,8 @@ class Observer:
     _spans: dict[int, list[_Span]] = field(default_factory=lambda: {4: [], 6: []})
     _led_since: float = -math.inf
     _pool_since: float = -math.inf
+    closed: bool = False
+    """Whether it has judged what only counts when all is over."""
     _holder: str = ""  # by the audit log
 
     @property
@@ -188,6 +190,7 @@ class Observer:
 
     def close(self) -> None:
         """Judge what only counts when all is over: Nodes without ranges, ranges out of no pool."""
+        self.closed = True
         for node in self.nodes.values():
             networks = _networks(node.cidrs)
             if not networks:

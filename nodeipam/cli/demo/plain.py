@@ -10,6 +10,8 @@ from .scene import Report, Scene
 
 __all__ = ["PlainScreen"]
 
+_SAID = {True: "held", False: "VIOLATED", None: "not judged"}
+
 
 class PlainScreen:
     """Prints each happening once."""
@@ -39,7 +41,7 @@ class PlainScreen:
             click.echo(f"  {name:28} {text}")
         click.echo()
         for held, text in report.checks:
-            click.echo(f"  {'held    ' if held else 'VIOLATED'}  {text}")
+            click.echo(f"  {_SAID[held]:10}{text}")
         for text in report.violations:
             click.echo(f"    {text}")
 

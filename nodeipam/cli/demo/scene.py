@@ -70,7 +70,8 @@ class Scene:
 class Report:
     """The verdict."""
 
-    checks: tuple[tuple[bool, str], ...]
+    checks: tuple[tuple[bool | None, str], ...]
+    """Whether each rule held; None: it was all over before that could be judged."""
     violations: tuple[str, ...]
     figures: tuple[tuple[str, str], ...]
 
@@ -100,6 +101,7 @@ class Screen(Protocol):
 def report(observer: Observer, took: float) -> Report:
     """The verdict of an observer for whom all is over, after so many seconds."""
     broken = {violation.rule for violation in observer.violations}
+    unjudged = set() if observer.closed else {"unserved"}
     figures = [
         ("took", seconds(took)),
         ("Nodes", f"{len(observer.nodes) + observer.left} joined, {observer.left} left"),
@@ -109,7 +111,9 @@ def report(observer: Observer, took: float) -> Report:
         ("wrote to Nodes", ", then ".join(observer.writers) or "nobody"),
     ]
     return Report(
-        checks=tuple((rule not in broken, text) for rule, text in _RULES),
+        checks=tuple(
+            (None if rule in unjudged - broken else rule not in broken, text) for rule, text in _RULES
+        ),
         violations=tuple(violation.text for violation in observer.violations),
         figures=tuple(figures),
     )

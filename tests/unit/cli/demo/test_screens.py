@@ -107,15 +107,20 @@ class TestPlain:
 class TestReport:
     def test_good(self) -> None:
         """Without violations every check holds."""
-        assert report(Observer(), 1.0).good
+        assert report(Observer(closed=True), 1.0).good
+
+    def test_unjudged(self) -> None:
+        """What wasn't judged isn't said to hold."""
+        checks = {text: held for held, text in report(Observer(), 1.0).checks}
+        assert [None] == [held for held in checks.values() if held is not True]
 
     @pytest.mark.parametrize("rule", ["shared", "changed", "unserved", "writers", "seen", "told"])
     def test_bad(self, rule: str) -> None:
         """A violation of any rule makes just one check fail."""
-        verdict: Report = report(Observer(violations=[Violation(rule, "text")]), 1.0)  # type: ignore[arg-type]
+        verdict: Report = report(Observer(closed=True, violations=[Violation(rule, "text")]), 1.0)  # type: ignore[arg-type]
 
         assert not verdict.good
-        assert 1 == sum(not held for held, _ in verdict.checks)
+        assert 1 == sum(held is False for held, _ in verdict.checks)
 
     def test_figures(self) -> None:
         """Latencies are told as p50 and p99, and by whom Nodes were written to in order."""
