@@ -312,23 +312,21 @@ class APIServer:
         return self._list_or_watch(call, target)
 
     def _write(self, call: Call, target: Target, query: Mapping[str, str]) -> Reply:
-        kind = target.kind
+        kind, strict = target.kind, query.get("fieldValidation") == "Strict"
         match call.method, bool(target.name):
             case "POST", False if bool(target.namespace) == kind.namespaced:
                 _expect(call, _JSON)
-                body = rules.decode_object(kind, call.body, strict=_strict(call))
+                body = rules.decode_object(kind, call.body, strict=strict)
                 dry = dry_run(query, "CreateOptions")
                 return self._reply(call, target, self._writer.create(target, body, dry_run=dry), 201)
             case "PUT", True:
                 _expect(call, _JSON)
                 dry = dry_run(query, "UpdateOptions")
-                record, new = self._writer.replace(target, call.body, strict=_strict(call), dry_run=dry)
+                record, new = self._writer.replace(target, call.body, strict=strict, dry_run=dry)
                 return self._reply(call, target, record, 201 if new else 200)
             case "PATCH", True:
                 content_type, dry = _header(call, "content-type"), dry_run(query, "PatchOptions")
-                record = self._writer.patch(
-                    target, content_type, call.body, strict=_strict(call), dry_run=dry
-                )
+                record = self._writer.patch(target, content_type, call.body, strict=strict, dry_run=dry)
                 return self._reply(call, target, record)
             case "DELETE", True if not target.subresource:
                 record, gone = self._writer.delete(target, self._delete_options(call, query))
@@ -445,10 +443,6 @@ def _deleted(target: Target, record: Record) -> Reply:
 def _copied(body: dict[str, Any]) -> dict[str, Any]:
     copied: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(body))
     return copied
-
-
-def _strict(call: Call) -> bool:
-    return dict(call.query).get("fieldValidation") == "Strict"
 
 
 def _header(call: Call, name: str) -> str:

@@ -71,44 +71,6 @@ def _kind(
     )
 
 
-def _column(given: Mapping[str, Any]) -> Column:
-    find, kind = compile_path(given["jsonPath"]), given["type"]
-
-    def cell(body: Mapping[str, Any], now: datetime) -> Any:
-        found = find(body)
-        return _shown(kind, found[0], now) if found else None
-
-    return Column(
-        name=given["name"],
-        type=kind,
-        format=given.get("format", ""),
-        description=given.get("description", ""),
-        priority=given.get("priority", 0),
-        cell=cell,
-    )
-
-
-def _shown(kind: str, value: Any, now: datetime) -> Any:
-    """The value as a column of its type shows it: nothing, where it isn't of that type."""
-    match kind, value:
-        case "string", str():
-            return value
-        case "string", _:
-            return msgspec.json.encode(value).decode()
-        case "date", str():
-            return since(value, now)
-        case "boolean", bool():
-            return value
-        case "integer" | "number", bool():
-            return None
-        case "integer", int() | float():
-            return int(value)
-        case "number", int() | float():
-            return value
-        case _:
-            return None
-
-
 class _Fields(msgspec.Struct, omit_defaults=True):
     spec: dict[str, Any] = {}
     status: dict[str, Any] = {}
@@ -157,6 +119,7 @@ DEFINITIONS = Kind(
     api_version=_API_VERSION,
     kind="CustomResourceDefinition",
     plural="customresourcedefinitions",
+    short_names=("crd", "crds"),
     namespaced=False,
     status=True,
     custom=False,
@@ -167,3 +130,41 @@ DEFINITIONS = Kind(
     validate=_faults,
 )
 """The kind that definitions themselves are."""
+
+
+def _column(given: Mapping[str, Any]) -> Column:
+    find, kind = compile_path(given["jsonPath"]), given["type"]
+
+    def cell(body: Mapping[str, Any], now: datetime) -> Any:
+        found = find(body)
+        return _shown(kind, found[0], now) if found else None
+
+    return Column(
+        name=given["name"],
+        type=kind,
+        format=given.get("format", ""),
+        description=given.get("description", ""),
+        priority=given.get("priority", 0),
+        cell=cell,
+    )
+
+
+def _shown(kind: str, value: Any, now: datetime) -> Any:
+    """The value as a column of its type shows it: nothing, where it isn't of that type."""
+    match kind, value:
+        case "string", str():
+            return value
+        case "string", _:
+            return msgspec.json.encode(value).decode()
+        case "date", str():
+            return since(value, now)
+        case "boolean", bool():
+            return value
+        case "integer" | "number", bool():
+            return None
+        case "integer", int() | float():
+            return int(value)
+        case "number", int() | float():
+            return value
+        case _:
+            return None

@@ -24,6 +24,7 @@ from .columns import (
     EVENT_COLUMNS,
     LEASE_COLUMNS,
     NAME,
+    NAMESPACE_COLUMNS,
     NODE_COLUMNS,
     Column,
 )
@@ -91,14 +92,14 @@ class Kind:
     """Whether what is deleted stays until somebody has seen to what it holds, finalizers or not."""
     merge_keys: Mapping[str, str] = field(default_factory=dict)
     """The lists that a strategic merge patch merges; see `strategic.MergeKeys`."""
-    schema: Mapping[str, Any] | None = None
-    """What it is made of, in the words of its CustomResourceDefinition, where it has one."""
     fields: type[msgspec.Struct] | None = None
     """What it is made of besides metadata, where that isn't a schema's business."""
     fields_selected: Mapping[str, Callable[[Body], str]] = field(default_factory=dict)
     """What else than its name and namespace a field selector may name, and how it is found."""
     names: Callable[[str], tuple[str, ...]] = rfc1123_subdomain
     """What is wrong with a name."""
+    schema: Mapping[str, Any] | None = None
+    """What it is made of, in the words of its CustomResourceDefinition, where it has one."""
     normalize: Normalize = _as_it_is
     """Conversion and defaults, on every write; returns a new body or the same."""
     unknown: Callable[[Body], Iterable[str]] = _knows_all
@@ -255,6 +256,8 @@ BUILTIN_KINDS = (
         api_version="v1",
         kind="Namespace",
         plural="namespaces",
+        short_names=("ns",),
+        columns=NAMESPACE_COLUMNS,
         namespaced=False,
         status=True,
         custom=False,

@@ -42,12 +42,12 @@ def decode_object(kind: Kind, data: bytes | None, *, strict: bool = False) -> Bo
     named = body.pop("apiVersion", kind.api_version), body.pop("kind", kind.kind)
     if named != (kind.api_version, kind.kind):
         raise other_kind(*named, expected=(kind.api_version, kind.kind))
+    version = kind.api_version.rpartition("/")[2]
     if strict and (paths := list(kind.unknown(body))):
-        raise unknown_fields(kind.kind, kind.api_version.rpartition("/")[2], paths)
+        raise unknown_fields(kind.kind, version, paths)
     try:
         return typed(kind, body)
     except msgspec.ValidationError as error:
-        version = kind.api_version.rpartition("/")[2]
         raise bad_request(
             f'{kind.kind} in version "{version}" cannot be handled as a {kind.kind}: {error}'
         ) from None

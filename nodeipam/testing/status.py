@@ -26,10 +26,10 @@ __all__ = [
     "not_found",
     "other_kind",
     "status_body",
-    "strictly",
     "too_large",
     "too_large_version",
     "unknown_fields",
+    "unknown_patched_fields",
     "unlike_its_kind",
     "unreasoned",
     "unsupported_media_type",
@@ -169,7 +169,12 @@ def other_kind(api_version: str, kind: str, *, expected: tuple[str, str]) -> Ref
 
 def unknown_fields(kind: str, version: str, paths: list[str]) -> Refusal:
     """A client that wants to know has sent fields that the kind doesn't have."""
-    return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {strictly(paths)}')
+    return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {_unknown(paths)}')
+
+
+def unknown_patched_fields(body: dict[str, Any], paths: list[str]) -> Refusal:
+    """So it is for a patch, of which the server tells nothing but what it made."""
+    return unlike_its_kind(body, _unknown(paths))
 
 
 def unlike_its_kind(body: dict[str, Any], why: str) -> Refusal:
@@ -178,8 +183,7 @@ def unlike_its_kind(body: dict[str, Any], why: str) -> Refusal:
     return invalid("", "", "", [Cause("FieldValueInvalid", f"Invalid value: {shown}: {why}", "patch")])
 
 
-def strictly(paths: list[str]) -> str:
-    """What strict decoding says of fields that the kind doesn't have."""
+def _unknown(paths: list[str]) -> str:
     return "strict decoding error: " + ", ".join(f'unknown field "{path}"' for path in paths)
 
 

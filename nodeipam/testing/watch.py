@@ -205,7 +205,7 @@ class Watch:
     def _may_bookmark(self) -> bool:
         """Never before an event that is still to come: whoever went on from the bookmark would miss it.
 
-        Nor in a watch from a version that isn't there yet, as after etcd was restored: that stays silent.
+        Nor in a watch from a version that isn't there yet.
         """
         return self.terms.bookmarks and not self._lines and self._version <= self._current()
 

@@ -100,7 +100,7 @@ class Writer:
         old = self.existing(target)
         body = patched(target.kind, old.body, media_type, data)
         if strict and (paths := list(target.kind.unknown(body))):
-            raise status.unlike_its_kind(body, status.strictly(paths))
+            raise status.unknown_patched_fields(body, paths)
         try:
             body = rules.typed(target.kind, body)
         except msgspec.ValidationError as error:
