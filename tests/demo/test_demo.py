@@ -132,6 +132,20 @@ def test_interrupted(tmp_path: Path, moment: str, number: signal.Signals) -> Non
     assert ([], False, []) == (running(pids), served(url), list(tmp_path.iterdir()))
 
 
+def test_interrupted_when_all_is_said(tmp_path: Path) -> None:
+    """Interrupted while it ends its replicas, it ends them nevertheless, and its exit code is the verdict."""
+    with demo(tmp_path) as process:
+        out = read_until(process, "the leader is killed")
+        (url,) = set(URL.findall(out))
+        pids = children(process)
+        read_until(process, "went as the story has it")
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate()
+
+    assert 0 == process.returncode, rest
+    assert ([], False, []) == (running(pids), served(url), list(tmp_path.iterdir()))
+
+
 def test_what_the_story_doesnt_tell(tmp_path: Path) -> None:
     """A replica that ends though the story doesn't kill it makes it exit 1, with what was violated."""
     with demo(tmp_path) as process:

@@ -63,13 +63,15 @@ class Replica:
             await self.process.wait()
 
     async def stop(self) -> None:
-        """End it in good order, if it takes no longer than it should."""
-        with suppress(ProcessLookupError, TimeoutError):
-            async with asyncio.timeout(_PATIENCE):
-                if self.process.returncode is None:
-                    self.process.terminate()
-                    await self.process.wait()
-        await self.kill()
+        """End it in good order, if it takes no longer than it should. Cancelled, it ends it at once."""
+        try:
+            with suppress(ProcessLookupError, TimeoutError):
+                async with asyncio.timeout(_PATIENCE):
+                    if self.process.returncode is None:
+                        self.process.terminate()
+                        await self.process.wait()
+        finally:
+            await self.kill()
 
 
 class Cluster:

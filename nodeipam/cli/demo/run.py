@@ -91,6 +91,7 @@ async def _perform(options: Options, folder: Path, screen: Screen, interrupt: _I
             stage.look()
             for violation in observer.violations[len(verdict.violations) :]:
                 screen.say(violation.text)
+        interrupt.ignore()
         return 1 if observer.violations else 0
 
 
@@ -101,7 +102,10 @@ def _write_picture(path: Path, scene: Scene, verdict: Report) -> None:
 
 
 class _Interrupt:
-    """The first signal cancels the performance, or ends the wait for it; the others change nothing."""
+    """The first signal cancels the performance, or ends the wait for it; the others change nothing.
+
+    Nor does one that comes when all is over: it would cancel the end of the replicas.
+    """
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
@@ -118,6 +122,10 @@ class _Interrupt:
         """Until a signal comes, which then cancels nothing."""
         self._awaited = asyncio.Event()
         await self._awaited.wait()
+
+    def ignore(self) -> None:
+        """Let a signal change nothing from here on."""
+        self._task = None
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self.received is not None:
