@@ -17,7 +17,7 @@ from nodeipam.ipam.index import PrefixIndex
 from nodeipam.ipam.pool import Pool
 from nodeipam.ipam.prefix import Prefix
 from nodeipam.ipam.selection import order, uses
-from nodeipam.runtime import Slices
+from nodeipam.runtime import Slices, version_number
 
 from .ledger import Holder, Ledger
 
@@ -181,6 +181,15 @@ class PoolSet:
             self._tell(entry)
 
     # Questions
+
+    def uids(self) -> Iterable[str]:
+        """The UIDs of all ClusterCIDRs that are taken to exist."""
+        return self._entries.keys()
+
+    def processed(self, uid: str) -> int:
+        """The resourceVersion at which the ClusterCIDR of this UID was last taken in; -1 if it is unknown."""
+        entry = self._entries.get(uid)
+        return version_number(entry.obj.metadata.resource_version) if entry is not None else -1
 
     def candidates(self, node: Node) -> list[PoolEntry]:
         """The pools that a Node may be served from, the first choice first; terminating ones are left out."""

@@ -2,10 +2,13 @@
 
 | how we came to lead | what is done first |
 |---|---|
-| a lease that was released in good order | the read barrier |
-| we made the lock object, and no ClusterCIDR has our finalizer: a fresh cluster | the read barrier |
-| any other way | the read barrier and the fence |
-| … and somebody may lead who doesn't know of us (`Lease.doubtful`) | a lease duration of waiting, then both |
+| a lease that was released in good order | the read barriers |
+| we made the lock object, and no ClusterCIDR has our finalizer: a fresh cluster | the read barriers |
+| any other way | the read barriers and the fence |
+| … and somebody may lead who doesn't know of us (`Lease.doubtful`) | a lease duration of waiting, then all |
+
+There is a barrier for Nodes and one for ClusterCIDRs: a predecessor may have let a pool go that our cache
+still takes to be in service.
 
 That on a fresh cluster nobody has been at work rests on an order which every leader keeps: the finalizer is
 on a pool, *then* the lock is read and found to be ours still, and only then are blocks taken from the pool.
@@ -20,7 +23,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from nodeipam.api.clustercidr import CLUSTER_CIDRS, FINALIZER
+from nodeipam.api.clustercidr import CLUSTER_CIDRS, FINALIZER, ClusterCIDR
 from nodeipam.api.node import Node
 from nodeipam.runtime import (
     APIError,
@@ -56,6 +59,7 @@ class TakeOver:
 
     client: Client
     nodes: Informer[Node]
+    cluster_cidrs: Informer[ClusterCIDR]
     ledger: Ledger
     pools: PoolSet
     waiting: Waiting
@@ -77,6 +81,7 @@ class TakeOver:
         if lease.doubtful and not unfenced:
             await self._wait_out(lease)
         await read_barrier(self.client, self.nodes, self.ledger.processed)
+        await read_barrier(self.client, self.cluster_cidrs, self.pools.processed, self.pools.uids)
         if unfenced:
             self.fence.skip()
         else:

@@ -103,7 +103,15 @@ def build(settings: Settings, client: Client) -> Manager:
     pools.on_change(pool_reconciler.pool_changed)
 
     manager.gate(
-        TakeOver(client=client, nodes=nodes, ledger=ledger, pools=pools, waiting=waiting, fence=fence)
+        TakeOver(
+            client=client,
+            nodes=nodes,
+            cluster_cidrs=cluster_cidrs,
+            ledger=ledger,
+            pools=pools,
+            waiting=waiting,
+            fence=fence,
+        )
     )
     manager.add(pool_controller)
     manager.add(node_controller)

@@ -37,7 +37,12 @@ _GONE = -1
 """Below every version, so that an object that is no more counts as processed."""
 
 
-async def read_barrier(client: Client, informer: Informer[T], processed: Callable[[str], int]) -> None:
+async def read_barrier(
+    client: Client,
+    informer: Informer[T],
+    processed: Callable[[str], int],
+    known: Callable[[], Iterable[str]] = tuple,
+) -> None:
     """Wait until the cache holds at least what the server holds now.
 
     Args:
@@ -46,6 +51,8 @@ async def read_barrier(client: Client, informer: Informer[T], processed: Callabl
         processed: the resourceVersion at which the handler that matters has processed the object of a UID,
             -1 when it doesn't know it. A full store isn't enough: decisions are made from what this handler
             made of it.
+        known: the UIDs that this handler takes to exist, where it matters that none of them has gone: those
+            that the server holds no more are waited for to be forgotten.
 
     A relist of the cache meanwhile starts it over, since versions from before it prove nothing about what
     came after. Failing requests are retried for ever: the caller's lease bounds it. May be cancelled at any
@@ -57,6 +64,7 @@ async def read_barrier(client: Client, informer: Informer[T], processed: Callabl
         replaces = informer.replaces
         try:
             pending, version = await _list_versions(client, informer)
+            listed = {uid for uid, _ in pending}
         except (APIError, TransportError) as error:
             failures += 1
             delay = _RETRY.delay(failures, client.rng)
@@ -70,13 +78,16 @@ async def read_barrier(client: Client, informer: Informer[T], processed: Callabl
             continue
 
         def reached(
-            pending: list[tuple[str, int]] = pending, version: int = version, replaces: int = replaces
+            pending: list[tuple[str, int]] = pending,
+            listed: set[str] = listed,
+            version: int = version,
+            replaces: int = replaces,
         ) -> bool:
             if informer.replaces != replaces or informer.version >= version:
                 return True
             while pending and processed(pending[-1][0]) >= pending[-1][1]:
                 pending.pop()
-            return not pending
+            return not pending and listed.issuperset(known())
 
         await informer.wait(reached)
         if informer.replaces == replaces:

@@ -205,6 +205,19 @@ def _() -> tuple[list[Step], tuple[Run, ...]]:
     ], _two(start=2.0)
 
 
+@_plan("released in good order, while the next one's watch of ClusterCIDRs is late")
+def _() -> tuple[list[Step], tuple[Run, ...]]:
+    watch = Requests(verbs=("watch",), resource="clustercidrs")
+    return [
+        _POOL,
+        Fail(at=1.5, action="lag", requests=watch, replica="b", delay=20.0, times=None),
+        Break(at=3.0, replica="b"),
+        DropPool(at=5.0, name="p0"),
+        Stop(at=6.0, replica="a"),
+        *_joins(7.0, "a", 1),
+    ], _two(start=1.0)
+
+
 # Leader election
 
 

@@ -99,9 +99,20 @@ def _() -> None:
     instead(takeover, "read_barrier", nothing)
 
 
+@mutant("there is no read barrier for ClusterCIDRs")
+def _() -> None:
+    async def barrier(
+        original: Callable[..., Awaitable[None]], client: Any, informer: Any, *rest: Any
+    ) -> None:
+        if informer.resource.plural != "clustercidrs":
+            await original(client, informer, *rest)
+
+    around(takeover, "read_barrier", barrier)
+
+
 @mutant("the read barrier asks the store, not the ledger, and takes any list for the truth")
 def _() -> None:
-    async def barrier(_: Any, informer: Any, __: Any) -> None:
+    async def barrier(_: Any, informer: Any, *__: Any) -> None:
         await informer.wait_synced()
 
     instead(takeover, "read_barrier", barrier)

@@ -10,6 +10,7 @@ import pytest
 
 from nodeipam.controllers.takeover import EPOCH
 from nodeipam.runtime import Call
+from nodeipam.testing import Requests
 
 from .world import LEASE, LEASES, POOLS, Replica, World, asks, body_of, node, pool, story
 
@@ -201,6 +202,26 @@ async def test_the_barrier_waits_for_a_watch_that_is_behind(w: World) -> None:
     lists = [line for line in w.requests(asks("GET", "nodes")) if line.identity == "b"]
     barrier = [line for line in lists if "PartialObjectMetadataList" in line.call.headers["Accept"]]
     assert 2 <= len(barrier)
+
+
+@story
+async def test_the_barrier_waits_for_a_pool_that_has_gone(w: World) -> None:
+    """A leader whose watch of ClusterCIDRs is behind gives nothing of a pool that its predecessor let go."""
+    w.add(pool("p", "10.0.0.0/24"))
+    first = w.start("a")
+    await w.until(lambda: w.ready("p")[0] == "True")
+    second = w.start("b")
+    await w.rest(1)
+    w.fail(Requests(verbs=("watch",), resource="clustercidrs"), "stall", identity="b")
+    w.server.break_watches()
+    await w.rest(1)
+    w.server.delete(POOLS, "p")
+    await w.until(lambda: not w.pools())
+    await first.stop()
+    w.add(worker("m"))
+    await w.rest(150)
+    assert second.manager.leading
+    assert [] == w.requests(gives)
 
 
 # The lock under attack
