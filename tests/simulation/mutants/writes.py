@@ -9,8 +9,6 @@ from typing import Any
 from nodeipam.controllers import ledger, nodes
 from nodeipam.runtime import (
     APIError,
-    LeadershipLost,
-    Lease,
     TransportError,
     controller,
     leader,
@@ -33,53 +31,25 @@ mutant("no UID precondition")(_without("uid"))
 mutant("no resourceVersion precondition")(_without("resourceVersion"))
 
 
-@mutant("no lease check at the write")
+def _unchecked(original: Callable[..., dict[str, Any]], body: Any) -> dict[str, Any]:
+    """Compose a body without asking whether the lease lasts."""
+    reconciler = body.reconciler
+    body.reconciler = Proxy(reconciler, lease=lambda: Proxy(None, check=lambda: None))
+    try:
+        return original(body)
+    finally:
+        body.reconciler = reconciler
+
+
+@mutant("no lease check at the write, and nobody stops the work")
 def _() -> None:
-    original = nodes._Body.__call__
-
-    class Lenient:
-        term = 0
-
-        def __init__(self, lease: Lease | None) -> None:
-            self.term = lease.term if lease else 0
-
-        def check(self) -> None:
-            pass
-
-    def call(body: Any) -> dict[str, Any]:
-        reconciler = body.reconciler
-        lease = _last_lease(reconciler.lease)
-        body.reconciler = Proxy(reconciler, lease=lambda: Lenient(lease))
-        try:
-            return original(body)
-        finally:
-            body.reconciler = reconciler
-
-    instead(nodes._Body, "__call__", call)
+    around(nodes._Body, "__call__", _unchecked)
     instead(leader.Scope, "lost", lambda _: None)
 
 
 @mutant("the lease is checked when the reconcile begins, not when it writes")
 def _() -> None:
-    original = nodes._Body.__call__
-
-    def call(body: Any) -> dict[str, Any]:
-        reconciler = body.reconciler
-        lease = _last_lease(reconciler.lease)
-        body.reconciler = Proxy(reconciler, lease=lambda: Proxy(lease, check=lambda: None))
-        try:
-            return original(body)
-        finally:
-            body.reconciler = reconciler
-
-    instead(nodes._Body, "__call__", call)
-
-
-def _last_lease(ask: Callable[[], Lease]) -> Lease | None:
-    try:
-        return ask()
-    except LeadershipLost:
-        return None
+    around(nodes._Body, "__call__", _unchecked)
 
 
 @mutant("a write of unknown outcome releases the block (D-13)")
