@@ -123,10 +123,14 @@ class NodeReconciler:
         )
 
     def _give_up(self, node: Node) -> None:
-        """A Node that is being deleted waits for nothing, and keeps no block that it can't have."""
+        """A Node that is being deleted waits for nothing, and keeps no block that it can't have.
+
+        The cache shows every write that was answered, and the Node has no ranges: so only an attempt whose
+        outcome isn't known, and which the deletion hasn't overtaken, may still give it some.
+        """
         self.waiting.remove(node.metadata.name)
         held = self.ledger.reservation(node.metadata.uid)
-        if held is not None and not held.maybe_landed:
+        if held is not None and held.unknown_at < 0:
             self.ledger.release(held)
 
     # Choosing

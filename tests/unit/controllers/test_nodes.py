@@ -100,6 +100,18 @@ async def test_a_200_for_a_node_that_was_re_created(w: World) -> None:
 
 
 @story
+async def test_a_node_that_is_deleted_amid_its_write(w: World) -> None:
+    """Where the write never came, its block is free for the next Node, though the Node stays for a while."""
+    await begin(w)
+    w.fail(WRITE, "hang")
+    w.add(node("n", finalizers=["example.com/stays"]))
+    await w.rest(1)
+    w.server.delete("nodes", "n")
+    w.add(node("m"))
+    await w.until(lambda: w.cidrs("m") == [BLOCK])
+
+
+@story
 async def test_a_200_that_changed_something_else_proves_nothing(w: World) -> None:
     """The same, where the webhook changes the Node in another way, so that its version moves each time."""
     await begin(w)
