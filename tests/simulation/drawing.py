@@ -87,7 +87,7 @@ def hand_over(seed: int) -> Schedule:
         seed=seed,
         replicas=replicas,
         steps=tuple(sorted(steps, key=lambda step: step.at)),
-        seconds=60.0,
+        seconds=max(60.0, at + 5.0),
         latency=rng.choice((0.004, 0.02, 0.2)),
     )
 
