@@ -35,7 +35,7 @@ def story(schedule: Schedule) -> str:
     lines = [
         *((at, f"*** {step}") for at, step in cluster.told),
         *scribe.lines,
-        *((line.time, text) for line in cluster.server.log if (text := _request(line))),
+        *((line.time, _request(line)) for line in _worth_telling(cluster.server.log)),
     ]
     lines.sort(key=lambda line: line[0])
     found = [f"{at:10.3f}  {text}" for at, text in lines]
@@ -65,6 +65,18 @@ class _Scribe(logging.Handler):
 
 
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "exc_info"}
+
+
+def _worth_telling(log: list[Logged]) -> Iterator[Logged]:
+    """All requests but the second and later renewals in a row that succeed."""
+    previous = ""
+    for line in log:
+        renewal = f"{line.identity} {line.status}" if line.call.method == "PUT" else ""
+        if "/leases" in line.call.path and not asks_to_watch(line.call.query):
+            again, previous = renewal and renewal == previous, renewal
+            if again and line.status == 200:
+                continue
+        yield line
 
 
 def _request(line: Logged) -> str:

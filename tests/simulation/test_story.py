@@ -55,6 +55,14 @@ def test_what_was_violated() -> None:
     assert "Nothing was violated." not in told
 
 
+def test_renewals() -> None:
+    """Of renewals in a row that succeed only the first is told."""
+    lines = apart(story, SCHEDULE).splitlines()
+    renewed = [float(line.split()[0]) for line in lines if re.search(" [ab]: PUT .*/leases/.* → 200$", line)]
+    assert 1 <= len(renewed) <= 3
+    assert renewed[-1] < 10.0
+
+
 def test_it_is_always_the_same() -> None:
     """Two stories of one schedule have the same words."""
     assert apart(story, SCHEDULE) == apart(story, SCHEDULE)
