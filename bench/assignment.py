@@ -26,10 +26,11 @@ from typing import Any
 
 import aiohttp
 
-from tests.e2e.controlplane import ControlPlane, Unavailable, provide
+from tests.e2e.controlplane import ControlPlane, find
 from tests.e2e.controlplane.processes import Process
 from tests.e2e.kube import Kube, cluster_cidr, read_manifests
 from tests.e2e.replica import Replica
+from tests.programs import Unavailable
 
 IN_FLIGHT = 16
 NODES = "/api/v1/nodes"
@@ -235,7 +236,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
         folder = Path(temporary)
         try:
-            plane = ControlPlane(provide(lambda text: print(text, file=sys.stderr)), folder)
+            plane = ControlPlane(find(lambda text: print(text, file=sys.stderr)), folder)
         except Unavailable as reason:
             sys.exit(f"no control plane to measure on: {reason}")
         plane.start()

@@ -1,19 +1,21 @@
-"""The control plane of the run, which all tests on a real API server share."""
+"""What tests need of the machine: programs, and the control plane that those on a real API server share."""
 
 import asyncio
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.controlplane import Binaries, ControlPlane, Unavailable, provide
+from tests.e2e.controlplane import Binaries, ControlPlane, find
 from tests.e2e.kube import Kube
+from tests.programs import Unavailable, provide
 
 MANIFESTS = Path(__file__).parent.parent / "manifests"
 SECONDS = 120  # a test's limit, where it names none of its own
 
 _binaries = pytest.StashKey[Binaries | Unavailable]()
+_programs = pytest.StashKey[dict[str, Path | Unavailable]]()
 
 
 @pytest.hookimpl(trylast=True)
@@ -25,19 +27,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Find or build the programs before the first test: a build takes longer than a test may."""
-    items = _on_a_real_server(session.items)
-    if not items or session.config.option.collectonly:
+    """Find or build all programs before the first test: a build takes longer than a test may."""
+    if session.config.option.collectonly:
         return
     terminal = session.config.pluginmanager.get_plugin("terminalreporter")
     say: Callable[[str], None] = terminal.write_line if terminal is not None else print
-    try:
-        session.config.stash[_binaries] = provide(say)
-    except Unavailable as reason:
-        session.config.stash[_binaries] = reason
-        if not os.environ.get("CI"):
-            for item in items:
-                item.add_marker(pytest.mark.skip(reason=str(reason)))
+    needing = _on_a_real_server(session.items)
+    if needing:
+        try:
+            session.config.stash[_binaries] = find(say)
+        except Unavailable as reason:
+            session.config.stash[_binaries] = reason
+            _skip(needing, reason)
+    found = session.config.stash[_programs] = {}
+    for item in session.items:
+        for name in _named(item):
+            if name not in found:
+                found[name] = _try(name, say)
+            if isinstance(missing := found[name], Unavailable):
+                _skip([item], missing)
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +55,19 @@ def binaries(pytestconfig: pytest.Config) -> Binaries:
     if isinstance(found, Unavailable):
         pytest.fail(str(found), pytrace=False)
     return found
+
+
+@pytest.fixture(scope="session")
+def program(pytestconfig: pytest.Config) -> Callable[[str], Path]:
+    """Where a program is that the test names in its mark `programs`; CI must not pass without it."""
+
+    def path(name: str) -> Path:
+        found = pytestconfig.stash[_programs][name]
+        if isinstance(found, Unavailable):
+            pytest.fail(str(found), pytrace=False)
+        return found
+
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -62,11 +83,29 @@ def shared_plane(binaries: Binaries, tmp_path_factory: pytest.TempPathFactory) -
 
 
 async def _install(plane: ControlPlane) -> None:
-    if not MANIFESTS.exists():
-        return
     async with Kube(plane) as kube:
-        await kube.apply(MANIFESTS)
+        for name in ("crd.yaml", "rbac.yaml"):
+            await kube.apply(MANIFESTS / name)
 
 
 def _on_a_real_server(items: list[pytest.Item]) -> list[pytest.Item]:
     return [item for item in items if item.get_closest_marker("e2e")]
+
+
+def _named(item: pytest.Item) -> Iterator[str]:
+    for mark in item.iter_markers("programs"):
+        yield from mark.args
+
+
+def _try(name: str, say: Callable[[str], None]) -> Path | Unavailable:
+    try:
+        return provide(name, say)
+    except Unavailable as reason:
+        return reason
+
+
+def _skip(items: list[pytest.Item], reason: Unavailable) -> None:
+    """Pass these tests over, with the reason; in CI they fail instead, once they ask for the program."""
+    if not os.environ.get("CI"):
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason=str(reason)))

@@ -11,11 +11,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.e2e.controlplane import ControlPlane, Unavailable, provide
+from tests.e2e.controlplane import ControlPlane, find
 from tests.e2e.controlplane.processes import Process
 from tests.e2e.kube import NODES, ApiError, Kube
 from tests.e2e.observer import Observer
 from tests.e2e.proxy import Proxy
+from tests.programs import Unavailable
 
 PATCH = {"spec": {"podCIDR": "10.244.0.0/24", "podCIDRs": ["10.244.0.0/24"]}}
 
@@ -24,14 +25,14 @@ class TestBinaries:
     def test_neither_assets_nor_go_names_both_ways(self) -> None:
         """Where there is no way to a server, the reason names the two ways to get one."""
         with pytest.raises(Unavailable, match=r"install Go .* KUBEBUILDER_ASSETS"):
-            provide(print, {"PATH": "/nonexistent"})
+            find(print, {"PATH": "/nonexistent"})
 
     def test_assets_without_programs_are_named(self) -> None:
         """A folder that lacks the programs is named, with the first program that it lacks."""
         with pytest.raises(
             Unavailable, match="KUBEBUILDER_ASSETS=/nonexistent holds no program kube-apiserver"
         ):
-            provide(print, {"KUBEBUILDER_ASSETS": "/nonexistent"})
+            find(print, {"KUBEBUILDER_ASSETS": "/nonexistent"})
 
 
 class TestProcess:

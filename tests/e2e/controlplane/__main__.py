@@ -8,7 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.e2e.controlplane import ControlPlane, Unavailable, provide
+from tests.e2e.controlplane import ControlPlane, find
+from tests.programs import Unavailable
 
 
 def _main() -> None:
@@ -18,7 +19,7 @@ def _main() -> None:
         folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            plane = ControlPlane(provide(_say), folder)
+            plane = ControlPlane(find(_say), folder)
         except Unavailable as reason:
             sys.exit(str(reason))
         try:

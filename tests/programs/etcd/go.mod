@@ -1,4 +1,4 @@
-module nodeipam/tests/e2e/controlplane/etcd
+module nodeipam/tests/programs/etcd
 
 go 1.26.0
 
