@@ -90,6 +90,13 @@ lock: $(STAMP) ## Compile requirements/ from pyproject.toml (UPGRADE=1: to the n
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml -o requirements/run.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev -c requirements/run.txt -o requirements/dev.txt
 
+# helm as the tests have it, unless another one is named.
+HELM ?= $(shell $(BIN)/python -m tests.programs helm4)
+
+.PHONY: manifests
+manifests: $(STAMP) ## Write manifests/ from the chart
+	HELM="$(HELM)" scripts/manifests.sh manifests
+
 .PHONY: simulate
 simulate: $(STAMP) ## Play schedules of faults: SEEDS=100000 or 300-499, KIND=random or hand-over, JOBS=2
 	$(BIN)/python -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(KIND),--kind $(KIND)) $(if $(JOBS),--jobs $(JOBS))

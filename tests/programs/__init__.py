@@ -20,7 +20,6 @@ MODULES = Path(__file__).parent
 
 # The flags are part of Go's own cache key: whoever builds these modules by hand should use the same.
 FLAGS = ("-trimpath", "-buildvcs=false")
-STRIP = "-s -w"
 
 
 class Unavailable(Exception):
@@ -101,7 +100,7 @@ def _build(go: str, name: str, environ: Mapping[str, str], say: Callable[[str], 
     program = BUILT[name]
     module = MODULES / program.module
     requirement = (module / "go.mod").read_text()
-    flags = [*FLAGS, f"-ldflags={_ldflags(program, requirement)}"]
+    flags = [*FLAGS, f"-ldflags={_ldflags(program)}"]
     key = hashlib.sha256("\0".join([requirement, (module / "go.sum").read_text(), *flags]).encode())
     folder = _cache(environ) / f"{name}-{key.hexdigest()[:12]}"
     target = folder / name
@@ -132,16 +131,25 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {**environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
 
 
-def _ldflags(program: Program, requirement: str) -> str:
-    if program.module != "kubernetes":
-        return STRIP
-    version = re.search(
-        r"^require k8s\.io/kubernetes (v\S+)|^\tk8s\.io/kubernetes (v\S+)", requirement, re.MULTILINE
-    )
+def _ldflags(program: Program) -> str:
+    """What the projects' own builds write into their programs: the Kubernetes version that they are for.
+
+    Without it the API server takes itself for v0.0.0 and refuses its own feature gates, and helm 3 renders
+    for Kubernetes 1.20.
+    """
+    requirement = (MODULES / "kubernetes" / "go.mod").read_text()
+    version = re.search(r"\bk8s\.io/kubernetes (v(\d+)\.(\d+)\.\d+)", requirement)
     if version is None:
-        raise Unavailable(f"{MODULES / program.module / 'go.mod'} requires no k8s.io/kubernetes")
-    # Without it the server takes itself for v0.0.0 and refuses its own feature gates.
-    return f"{STRIP} -X k8s.io/component-base/version.gitVersion={version[1] or version[2]}"
+        raise Unavailable(f"{MODULES / 'kubernetes' / 'go.mod'} requires no k8s.io/kubernetes")
+    stamps = {
+        "kubernetes": {"k8s.io/component-base/version.gitVersion": version[1]},
+        "helm3": {
+            "helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor": version[2],
+            "helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor": version[3],
+        },
+    }
+    stamped = stamps.get(program.module, {})
+    return " ".join(["-s -w", *(f"-X {variable}={text}" for variable, text in stamped.items())])
 
 
 def _cache(environ: Mapping[str, str]) -> Path:
