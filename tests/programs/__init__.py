@@ -6,6 +6,7 @@ clone finds it and a changed version builds anew. `python -m tests.programs NAME
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["BUILT", "INSTALLED", "Unavailable", "provide"]
+__all__ = ["BUILT", "INSTALLED", "Unavailable", "module_file", "provide"]
 
 MODULES = Path(__file__).parent
 
@@ -84,16 +85,15 @@ def provide(name: str, say: Callable[[str], None], environ: Mapping[str, str] = 
 
 def module_file(name: str, package: str, path: str) -> str:
     """A text file of a module that the program `name` is built with, such as the data it ships with."""
-    module = MODULES / BUILT[name].module
-    found = subprocess.run(
-        ["go", "list", "-m", "-f", "{{.Dir}}", package],
-        cwd=module,
+    downloaded = subprocess.run(
+        ["go", "mod", "download", "-json", package],
+        cwd=MODULES / BUILT[name].module,
         env=_environment(os.environ),
         capture_output=True,
         text=True,
         check=True,
     )
-    return (Path(found.stdout.strip()) / path).read_text()
+    return (Path(json.loads(downloaded.stdout)["Dir"]) / path).read_text()
 
 
 def _build(go: str, name: str, environ: Mapping[str, str], say: Callable[[str], None]) -> Path:
