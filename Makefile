@@ -88,7 +88,8 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-heade
 .PHONY: lock
 lock: $(STAMP) ## Compile requirements/ from pyproject.toml (UPGRADE=1: to the newest versions)
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml -o requirements/run.txt
-	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev -c requirements/run.txt -o requirements/dev.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --group build -o requirements/build.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev -c requirements/run.txt -c requirements/build.txt -o requirements/dev.txt
 
 # helm as the tests have it, unless another one is named.
 HELM ?= $(shell $(BIN)/python -m tests.programs helm4)

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from .credentials import bearer, check_server
+from .credentials import SERVICE_ACCOUNT, bearer, check_server
 from .errors import CredentialsError
 from .execplugin import ExecPlugin
 from .oidc import OIDC, parse_settings
@@ -64,7 +64,8 @@ async def load(paths: list[str], *, context: str | None, server: str | None) -> 
     seen: dict[str, object] = {path: mark for path in paths if (mark := _fingerprint(path)) is not None}
     if not seen:
         raise CredentialsError(
-            f"{origin} doesn't exist: name a file that does, or set KUBECONFIG (in a Pod neither is needed)"
+            f"{origin} doesn't exist: name a file that does, or set KUBECONFIG; in a Pod neither is needed, "
+            f"but KUBERNETES_SERVICE_HOST and {SERVICE_ACCOUNT}/token, which a kubelet provides"
         )
     chosen = _Choice(await asyncio.to_thread(_merge, list(seen), origin), origin, context)
     if token_file := chosen.user.get("tokenFile"):
