@@ -9,6 +9,7 @@ import pytest
 
 from tests.e2e.controlplane import Binaries, ControlPlane, find
 from tests.e2e.kube import Kube
+from tests.image.engine import Engine
 from tests.programs import Unavailable, provide
 
 MANIFESTS = Path(__file__).parent.parent / "manifests"
@@ -80,6 +81,32 @@ def shared_plane(binaries: Binaries, tmp_path_factory: pytest.TempPathFactory) -
         yield plane
     finally:
         plane.stop()
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Generator[Engine]:
+    """podman, with a base to build on. Who uses it has the mark `programs("podman", "mmdebstrap")`."""
+    engine = Engine(tmp_path_factory.mktemp("podman"))
+    try:
+        engine.make_base()
+        yield engine
+    finally:
+        engine.destroy()
+
+
+@pytest.fixture(scope="session")
+def image(engine: Engine) -> str:
+    """The tag of the image that the Dockerfile describes."""
+    tag = "localhost/nodeipam:test"
+    engine.build(tag)
+    return tag
+
+
+@pytest.fixture
+def containers(engine: Engine) -> Generator[Engine]:
+    """The engine; what the test has started on it is ended."""
+    yield engine
+    engine.close()
 
 
 async def _install(plane: ControlPlane) -> None:

@@ -10,6 +10,7 @@ from tests.e2e.definition import reference_definition
 from tests.e2e.kube import CLUSTER_CIDRS, EVENTS, NODES, Kube, read_manifests, requires
 from tests.e2e.leading import AFTER_EXPIRY, NAMESPACE, SHORT, SHORT_LEASE
 from tests.e2e.observer import Observer
+from tests.e2e.rights import asked, granted
 from tests.e2e.shown import about, wait_event, wait_gone, wait_reason, wait_shown
 
 HERE = Path(__file__).parent
@@ -19,31 +20,6 @@ REFERENCE = HERE / "manifests"
 LEASING = SHORT[1:]  # the namespace is the pod's
 ZONE_A = {"zone": "a"}
 IN_ZONE_A, IN_ZONE_B = requires("zone", "In", "a"), requires("zone", "In", "b")
-
-Right = tuple[str, str, str]
-"""Group, resource and verb."""
-
-
-def asked(audit: Audit, *, allowed: bool) -> list[Right]:
-    """What ServiceAccounts asked for, each time, and were allowed or forbidden."""
-    return [
-        (entry.group, entry.resource, entry.verb)
-        for entry in audit.entries()
-        if entry.user.startswith("system:serviceaccount:") and entry.allowed == allowed
-    ]
-
-
-def granted(manifest: Path) -> set[Right]:
-    """All rights that the roles of a manifest give."""
-    return {
-        (group, resource, verb)
-        for body in read_manifests(manifest)
-        if body["kind"] in ("Role", "ClusterRole")
-        for rule in body["rules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-    }
 
 
 class TestLeastRights:
@@ -81,7 +57,7 @@ class TestLeastRights:
         assert [] == asked(audit, allowed=False)
         # The fall-back of events, and what is only done after a 409.
         exceptions = {("", "events", "create"), ("", "events", "patch"), ("", "nodes", "get")}
-        assert exceptions == granted(OURS / "rbac.yaml") - set(asked(audit, allowed=True))
+        assert exceptions == granted(read_manifests(OURS / "rbac.yaml")) - set(asked(audit, allowed=True))
 
 
 async def wait_repeated_event(kube: Kube) -> None:
