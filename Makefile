@@ -72,11 +72,13 @@ test-python-%:
 	fi
 
 .PHONY: lint
-lint: $(STAMP) ## Style, types, layers and locks
+lint: $(STAMP) ## Style, types, layers, scripts and locks
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/shellcheck --external-sources scripts/*.sh .ci/run
 	@! grep -nE 'https?://' requirements/*.txt || { echo "requirements/ names an address: run 'make lock'" >&2; exit 1; }
 
 .PHONY: format
@@ -122,6 +124,26 @@ build: $(STAMP) ## Source archive and wheel, tried in an empty environment
 	build/empty/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/run.txt
 	build/empty/bin/python -m pip install --quiet --disable-pip-version-check --no-deps dist/*.whl
 	cd build && empty/bin/nodeipam version && empty/bin/python -m nodeipam --help >/dev/null
+
+.PHONY: image-build
+image-build: ## The image, by docker or podman (IMG, BASE_IMAGE, PLATFORM, CONTAINER_TOOL, CA_FILE)
+	scripts/image-build.sh
+
+.PHONY: image-test
+image-test: $(STAMP) ## What the image is, and the chart's Deployment run from it; needs podman and mmdebstrap
+	$(PYTEST) tests/image tests/e2e/shipped
+
+.PHONY: run
+run: ## A kind cluster with this tree's image, the chart and a ClusterCIDR
+	scripts/cluster.sh run
+
+.PHONY: setup-test-env
+setup-test-env: ## A kind cluster with the definition of ClusterCIDR, for 'python -m nodeipam' outside
+	scripts/cluster.sh up
+
+.PHONY: teardown-test-env
+teardown-test-env: ## Remove the kind cluster
+	scripts/cluster.sh down
 
 .PHONY: clean
 clean: ## Remove what the other targets made in this folder

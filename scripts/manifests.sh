@@ -4,10 +4,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:?usage: manifests.sh FOLDER}
 helm=${HELM:-helm}
-command -v "$helm" >/dev/null || {
-  echo "no $helm: see https://helm.sh/docs/intro/install, or let HELM name it" >&2
-  exit 1
-}
+# shellcheck source=scripts/tools.sh
+source scripts/tools.sh
+need "$helm"
 
 made="# Made from charts/node-ipam-controller by 'make manifests'."
 

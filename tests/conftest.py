@@ -84,9 +84,9 @@ def shared_plane(binaries: Binaries, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Generator[Engine]:
+def engine(program: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Generator[Engine]:
     """podman, with a base to build on. Who uses it has the mark `programs("podman", "mmdebstrap")`."""
-    engine = Engine(tmp_path_factory.mktemp("podman"))
+    engine = Engine(program("podman"), tmp_path_factory.mktemp("podman"))
     try:
         engine.make_base()
         yield engine

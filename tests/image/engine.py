@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -88,10 +89,11 @@ class Container:
 
 
 class Engine:
-    """podman with its storage in `folder`; `close` ends the containers that were started."""
+    """The podman `program`, with its storage in `folder`; `close` ends the containers that were started."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, program: Path, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._program = program
         self._folder = folder
         self._started: list[str] = []
         storage = f'[storage]\ndriver="overlay"\ngraphroot="{folder}/graph"\nrunroot="{folder}/run"\n'
@@ -113,6 +115,12 @@ class Engine:
         if ended.returncode != 0:
             raise Failed(f"podman {' '.join(arguments)}\n{ended.stdout}{ended.stderr or ''}")
         return str(ended.stdout).strip()
+
+    def wrapper(self) -> str:
+        """A program for shell scripts that is this podman."""
+        variables = [f"{name}={self._env[name]}" for name in ("CONTAINERS_STORAGE_CONF", "CONTAINERS_CONF")]
+        command = shlex.join(["env", "BUILDAH_ISOLATION=chroot", *variables, *_shell(), str(self._program)])
+        return f'#!/bin/sh\nexec {command} "$@"\n'
 
     def make_base(self) -> None:
         """Have the image `BASE`: the release's smallest system with Python."""
@@ -155,9 +163,8 @@ class Engine:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _run(self, arguments: Sequence[str], *, merge: bool = False) -> subprocess.CompletedProcess[str]:
-        shell = ["unshare", "--mount", "--propagation=private", "sh", "-c", _WITH_CGROUPS, "sh"]
         return subprocess.run(
-            [*shell, "podman", *arguments],
+            [*_shell(), str(self._program), *arguments],
             env=self._env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -165,6 +172,10 @@ class Engine:
             text=True,
             check=False,
         )
+
+
+def _shell() -> list[str]:
+    return ["unshare", "--mount", "--propagation=private", "sh", "-c", _WITH_CGROUPS, "sh"]
 
 
 def _base_archive() -> Path:
