@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chart.helm import CHART, NAMESPACE, RELEASE, Helm, values_file
+from tests.chart.helm import CHART, Helm, values_file
 from tests.e2e.audit import Audit
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.kube import EVENTS, NODES, Kube, Object
@@ -15,6 +15,7 @@ from tests.e2e.rights import Right, asked, granted
 from tests.e2e.shipped import pods
 from tests.e2e.shipped.kubelet import Running, running
 from tests.e2e.shipped.kwok import kwok
+from tests.e2e.shipped.release import DEPLOYMENT, NAMESPACE, RELEASE
 from tests.e2e.shown import about, wait_shown
 from tests.image.engine import Engine
 
@@ -95,7 +96,7 @@ async def install(helm: Helm, plane: ControlPlane, kube: Kube, folder: Path) -> 
         *("install", RELEASE, CHART, "--create-namespace", "--namespace", NAMESPACE, "--kubeconfig"),
         *(plane.kubeconfig("admin"), "--values", values_file(VALUES, folder)),
     )
-    return await kube.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{RELEASE}")
+    return await kube.get(DEPLOYMENT)
 
 
 async def alive(kube: Kube) -> None:

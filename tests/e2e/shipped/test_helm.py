@@ -8,27 +8,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.chart.helm import CHART, NAMESPACE, RELEASE, Helm, Values, values_file
+from tests.chart.helm import CHART, Helm, Values, values_file
 from tests.chart.matrix import GOOD
 from tests.e2e.controlplane import ControlPlane
-from tests.e2e.kube import CLUSTER_CIDRS, CRDS, ApiError, Kube, Object, cluster_cidr
+from tests.e2e.kube import CLUSTER_CIDRS, Kube, Object, cluster_cidr
 from tests.e2e.shipped.reference import reference_chart
+from tests.e2e.shipped.release import DEFINITION, DEPLOYMENT, KINDS, NAMESPACE, RELEASE, ours, served
 from tests.e2e.shown import kubectl_environment, shell
 
-DEFINITION = f"{CRDS}/clustercidrs.networking.x-k8s.io"
-DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{RELEASE}"
 ROLLING = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
-# One object of each is in a release.
-KINDS = (
-    f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts",
-    f"/api/v1/namespaces/{NAMESPACE}/services",
-    f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments",
-    f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets",
-    f"/apis/rbac.authorization.k8s.io/v1/namespaces/{NAMESPACE}/roles",
-    f"/apis/rbac.authorization.k8s.io/v1/namespaces/{NAMESPACE}/rolebindings",
-    "/apis/rbac.authorization.k8s.io/v1/clusterroles",
-    "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
-)
+
+pytestmark = pytest.mark.programs("helm4")
 
 
 class Releases:
@@ -60,28 +50,15 @@ class Releases:
         return self.run("uninstall", RELEASE, "--ignore-not-found")
 
 
-@pytest.fixture
-async def empty(kube: Kube) -> None:
-    """Take away what an earlier test has left, and the definition, which a release always leaves."""
-    for path in [*await _ours(kube), DEFINITION]:
-        await kube.delete(path)
-    async with asyncio.timeout(10.0):
-        while await _served(kube, DEFINITION):  # noqa: ASYNC110 - nothing tells
-            await asyncio.sleep(0.1)
-
-
 @pytest.fixture(params=[pytest.param(name, marks=pytest.mark.programs(name)) for name in ("helm3", "helm4")])
 def releases(
     request: pytest.FixtureRequest,
     program: Callable[[str], Path],
-    empty: None,
     plane: ControlPlane,
     tmp_path: Path,
 ) -> Releases:
     """A helm, in a cluster where nothing is installed."""
-    releases = Releases(Helm(program(request.param)), plane, tmp_path)
-    releases.uninstall()
-    return releases
+    return Releases(Helm(program(request.param)), plane, tmp_path)
 
 
 async def test_a_release_from_first_to_last(releases: Releases, kube: Kube) -> None:
@@ -98,18 +75,18 @@ async def test_a_release_from_first_to_last(releases: Releases, kube: Kube) -> N
     changed = await kube.get(DEPLOYMENT)
     assert {"type": "Recreate"} == changed["spec"]["strategy"]
     assert "--webserver-bind-address=:9090" in _container(changed)["args"]
-    assert len(KINDS) - 3 == len(await _ours(kube))  # neither a Role with its binding nor a disruption budget
+    assert len(KINDS) - 3 == len(await ours(kube))  # neither a Role with its binding nor a disruption budget
 
     releases.roll_back()
     restored = await kube.get(DEPLOYMENT)
     assert installed["spec"] == restored["spec"]
-    assert len(KINDS) == len(await _ours(kube))
+    assert len(KINDS) == len(await ours(kube))
 
     releases.uninstall()
-    assert [] == await _ours(kube)
+    assert [] == await ours(kube)
     assert ["kept"] == [item["metadata"]["name"] for item in await kube.items(CLUSTER_CIDRS)]
     releases.install()
-    assert len(KINDS) == len(await _ours(kube))
+    assert len(KINDS) == len(await ours(kube))
 
 
 async def test_the_references_release_is_upgraded(releases: Releases, kube: Kube, tmp_path: Path) -> None:
@@ -144,9 +121,8 @@ async def test_the_references_release_is_upgraded_without_an_election(
     assert {"type": "Recreate"} == (await kube.get(DEPLOYMENT))["spec"]["strategy"]
 
 
-@pytest.mark.programs("helm4")
 async def test_every_set_of_values_is_accepted(
-    program: Callable[[str], Path], empty: None, plane: ControlPlane, tmp_path: Path
+    program: Callable[[str], Path], plane: ControlPlane, tmp_path: Path
 ) -> None:
     """The API server takes what the chart makes, and knows every field of it."""
     helm, env = Helm(program("helm4")), kubectl_environment(plane)
@@ -160,7 +136,7 @@ async def test_every_set_of_values_is_accepted(
         assert len(known) == said.count("created (server dry run)"), (name, said)
 
 
-async def test_the_manifests_are_accepted(empty: None, plane: ControlPlane, kube: Kube) -> None:
+async def test_the_manifests_are_accepted(plane: ControlPlane, kube: Kube) -> None:
     """`kubectl apply -k manifests/` installs it all, and may be repeated."""
     env, manifests = kubectl_environment(plane), CHART.parents[1] / "manifests"
     objects = len(KINDS) + 1  # and the definition; the namespace may be there
@@ -176,27 +152,8 @@ def _container(deployment: Object) -> Object:
     return dict(container)
 
 
-async def _ours(kube: Kube) -> list[str]:
-    """The paths of all objects that bear the release's label, but for its definition."""
-    return [
-        f"{path}/{item['metadata']['name']}"
-        for path in KINDS
-        for item in await kube.items(path, labelSelector=f"app.kubernetes.io/instance={RELEASE}")
-    ]
-
-
 async def _established(kube: Kube) -> None:
     """Wait until ClusterCIDRs are served."""
     async with asyncio.timeout(10.0):
-        while not await _served(kube, CLUSTER_CIDRS):  # noqa: ASYNC110 - nothing tells
+        while not await served(kube, CLUSTER_CIDRS):  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.1)
-
-
-async def _served(kube: Kube, path: str) -> bool:
-    try:
-        await kube.get(path)
-    except ApiError as error:
-        if error.status != 404:
-            raise
-        return False
-    return True

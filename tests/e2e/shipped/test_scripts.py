@@ -7,12 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.controlplane import ControlPlane
-from tests.e2e.kube import CLUSTER_CIDRS, CRDS, Kube
+from tests.e2e.kube import CLUSTER_CIDRS, Kube
+from tests.e2e.shipped.release import DEFINITION, DEPLOYMENT
 from tests.e2e.shown import kubectl_environment, shell
 from tests.image.engine import BASE, CA_BUNDLE, ROOT, Engine
-
-DEFINITION = f"{CRDS}/clustercidrs.networking.x-k8s.io"
-DEPLOYMENT = "/apis/apps/v1/namespaces/nodeipam/deployments/node-ipam-controller"
 
 # Writes down how it is called, and the size of an archive that it is given; its cluster is the test's.
 KIND = """#!/bin/sh
@@ -22,6 +20,9 @@ case "$1 $2" in
 "load image-archive") test -s "$3" ;;
 esac
 """
+
+
+pytestmark = [pytest.mark.programs("helm4", "podman", "mmdebstrap"), pytest.mark.timeout(300)]
 
 
 @pytest.fixture
@@ -40,20 +41,6 @@ def environment(program: Callable[[str], Path], plane: ControlPlane, tmp_path: P
         "PATH": f"{folder}{os.pathsep}{found['PATH']}",
         "TEST_ENV_KUBECONFIG_PATH": str(tmp_path / "cluster" / "kubeconfig"),
     }
-
-
-@pytest.fixture(autouse=True)
-async def empty(kube: Kube, program: Callable[[str], Path], plane: ControlPlane) -> None:
-    """Remove what an earlier test has installed, the definition too."""
-    uninstall = f"{program('helm4')} uninstall node-ipam-controller -n nodeipam --ignore-not-found"
-    await shell(uninstall, env=kubectl_environment(plane))
-    await shell(
-        "kubectl delete crd clustercidrs.networking.x-k8s.io --ignore-not-found",
-        env=kubectl_environment(plane),
-    )
-
-
-pytestmark = [pytest.mark.programs("helm4", "podman", "mmdebstrap"), pytest.mark.timeout(300)]
 
 
 async def test_run(environment: dict[str, str], engine: Engine, kube: Kube, tmp_path: Path) -> None:
