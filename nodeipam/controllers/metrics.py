@@ -5,7 +5,7 @@ So a series lives and dies with its pool (D-26), and usage is never out of step 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -16,15 +16,17 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from nodeipam.api.cidr import format_cidr
+from nodeipam.ipam.index import PrefixIndex
 from nodeipam.ipam.pool import Pool
 from nodeipam.ipam.prefix import Prefix
 
-from .ledger import Ledger
+from .ledger import Holder, Ledger
 from .poolset import PoolSet, RangeStats
+from .waiting import Cause
 
-__all__ = ["PoolCollector"]
+__all__ = ["PREFIX", "PoolCollector"]
 
-_PREFIX = "node_ipam_controller"
+PREFIX = "node_ipam_controller"
 _LABELS = ("clusterCIDR", "clusterCIDRName")
 _TRIES = (1, 5, 25, 125, 625)
 """The reference's buckets."""
@@ -36,17 +38,22 @@ class PoolCollector(Collector):
     Args:
         pools: the pools in force.
         ledger: what is in use.
-        waiting: how many Nodes wait for a range.
+        waiting: how many Nodes wait for a range, by cause.
         set_aside: how many Nodes the fence has set aside.
     """
 
     def __init__(
-        self, pools: PoolSet, ledger: Ledger, *, waiting: Callable[[], int], set_aside: Callable[[], int]
+        self,
+        pools: PoolSet,
+        ledger: Ledger,
+        *,
+        waiting: Callable[[], Mapping[Cause, int]],
+        set_aside: Callable[[], int],
     ) -> None:
         self._pools = pools
         self._ledger = ledger
+        self._waiting = waiting
         self._gauges = {
-            "waiting_nodes": ("Nodes that wait for a range.", waiting),
             "conflicting_nodes": (
                 "Nodes whose ranges overlapped another's when they were seen.",
                 self._conflicts,
@@ -62,21 +69,26 @@ class PoolCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """One family after the other, each range of each pool a series."""
         allocations = CounterMetricFamily(
-            f"{_PREFIX}_multicidrset_cidrs_allocations", "Blocks taken from this range.", labels=_LABELS
+            f"{PREFIX}_multicidrset_cidrs_allocations", "Blocks taken from this range.", labels=_LABELS
         )
         releases = CounterMetricFamily(
-            f"{_PREFIX}_multicidrset_cidrs_releases", "Blocks of this range given back.", labels=_LABELS
+            f"{PREFIX}_multicidrset_cidrs_releases", "Blocks of this range given back.", labels=_LABELS
         )
         most = GaugeMetricFamily(
-            f"{_PREFIX}_multicidrset_max_cidrs", "Blocks that this range has in all.", labels=_LABELS
+            f"{PREFIX}_multicidrset_max_cidrs", "Blocks that this range has in all.", labels=_LABELS
+        )
+        free = GaugeMetricFamily(
+            f"{PREFIX}_multicidrset_free_cidrs",
+            "Blocks that this range can still give out, at most; 0 if and only if there is none.",
+            labels=_LABELS,
         )
         usage = GaugeMetricFamily(
-            f"{_PREFIX}_multicidrset_usage_cidrs",
+            f"{PREFIX}_multicidrset_usage_cidrs",
             "Share of this range's addresses that are in use, by whomever, from 0 to 1.",
             labels=_LABELS,
         )
         tries = HistogramMetricFamily(
-            f"{_PREFIX}_multicidrset_allocation_tries_per_request",
+            f"{PREFIX}_multicidrset_allocation_tries_per_request",
             "How far the search for a block went: 1 the next was free, 2 some were skipped, 3 it went round.",
             labels=_LABELS,
         )
@@ -85,11 +97,31 @@ class PoolCollector(Collector):
             allocations.add_metric(labels, stats.allocations)
             releases.add_metric(labels, stats.releases)
             most.add_metric(labels, inside.blocks(inside.bits - pool.host_bits))
-            usage.add_metric(labels, self._ledger.indexes[inside.family].used(inside) / inside.size)
+            index = self._ledger.indexes[inside.family]
+            free.add_metric(labels, _free(index, inside, pool.host_bits))
+            usage.add_metric(labels, index.used(inside) / inside.size)
             tries.add_metric(labels, _buckets(stats), sum(n * count for n, count in enumerate(stats.tries)))
-        yield from (allocations, releases, most, usage, tries)
+        yield from (allocations, releases, most, free, usage, tries, self._waiting_nodes(), self._states())
         for name, (text, read) in self._gauges.items():
-            yield GaugeMetricFamily(f"{_PREFIX}_{name}", text, value=read())
+            yield GaugeMetricFamily(f"{PREFIX}_{name}", text, value=read())
+
+    def _waiting_nodes(self) -> Metric:
+        family = GaugeMetricFamily(
+            f"{PREFIX}_waiting_nodes", "Nodes that wait for a range, by cause.", labels=["cause"]
+        )
+        for cause, count in self._waiting().items():
+            family.add_metric([cause], count)
+        return family
+
+    def _states(self) -> Metric:
+        family = GaugeMetricFamily(
+            f"{PREFIX}_cluster_cidr_state",
+            "1 for the state that a ClusterCIDR is in.",
+            labels=["clusterCIDRName", "state"],
+        )
+        for entry in self._pools:
+            family.add_metric([entry.obj.metadata.name, entry.state], 1)
+        return family
 
     def _ranges(self) -> Iterator[tuple[Pool, Prefix, RangeStats]]:
         for entry in self._pools:
@@ -102,6 +134,13 @@ class PoolCollector(Collector):
 
     def _reserved(self) -> int:
         return sum(1 for _ in self._ledger.reservations())
+
+
+def _free(index: PrefixIndex[Holder], inside: Prefix, host_bits: int) -> int:
+    """Free addresses in blocks. Where smaller holdings break blocks up it may be more than there are."""
+    if index.find(inside, inside.bits - host_bits, inside.value) is None:
+        return 0
+    return max(1, (inside.size - index.used(inside)) >> host_bits)
 
 
 def _buckets(stats: RangeStats) -> list[tuple[str, float]]:

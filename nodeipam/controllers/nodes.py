@@ -31,7 +31,7 @@ from .ledger import Ledger, Reservation
 from .oddities import Oddities
 from .poolset import PoolEntry, PoolSet
 from .reports import Reports
-from .waiting import Waiting
+from .waiting import Cause, Waiting
 
 __all__ = ["NodeReconciler"]
 
@@ -147,7 +147,7 @@ class NodeReconciler:
         full: list[PoolEntry] = []
         for entry in self.pools.candidates(node):
             if not entry.confirmed and not entry.refused:
-                self.waiting.add(node, full)
+                self.waiting.add(node, full, Cause.UNCONFIRMED)
                 return None
             if entry.pool is None or entry.refused:
                 continue
@@ -155,8 +155,8 @@ class NodeReconciler:
             if isinstance(choice, Choice):
                 return self._take(node, entry, choice, lease)
             full.append(entry)
-        self.waiting.add(node, full)
-        note, gist = self._why_none(full)
+        cause, note, gist = self._why_none(full)
+        self.waiting.add(node, full, cause)
         self.reports.warn(node, "CIDRNotAvailable", note, gist=gist)
         return None
 
@@ -185,21 +185,24 @@ class NodeReconciler:
         entry = self.pools.get(held.pool)
         return entry is None or entry.obj.terminating or not entry.confirmed
 
-    def _why_none(self, full: list[PoolEntry]) -> tuple[str, str]:
-        """What to tell people, and the gist of it: without what changes and changes nothing."""
+    def _why_none(self, full: list[PoolEntry]) -> tuple[Cause, str, str]:
+        """The cause, what to tell people, and the gist of it: without what changes and changes nothing."""
         if full:
             names = ", ".join(f"{_name(entry)} is full" for entry in full)
-            return f"no free block: {names}; add a ClusterCIDR that matches this Node", names
+            note = f"no free block: {names}; add a ClusterCIDR that matches this Node"
+            return Cause.EXHAUSTED, note, names
         refused = [f"{_name(entry)}: {entry.refused}" for entry in self.pools if entry.refused]
         if refused:
-            return f"no usable ClusterCIDR matches this Node: {'; '.join(refused)}", "refused"
+            note = f"no usable ClusterCIDR matches this Node: {'; '.join(refused)}"
+            return Cause.REFUSED, note, "refused"
         count = len(self.pools)
         if not count:
-            return "there is no ClusterCIDR: create one", "none"
-        return (
+            return Cause.NO_MATCH, "there is no ClusterCIDR: create one", "none"
+        note = (
             f"none of the {count} ClusterCIDRs is in use and matches this Node: compare their nodeSelector "
             f"with its labels, and see their conditions"
-        ), "no match"
+        )
+        return Cause.NO_MATCH, note, "no match"
 
     # Writing
 

@@ -58,6 +58,17 @@ class PoolEntry:
     """By family."""
 
     @property
+    def state(self) -> str:
+        """In one word, what Nodes can expect of it; the first three are reasons of its condition `Ready`."""
+        if self.obj.terminating:
+            return "Terminating"
+        if self.fault:
+            return "Invalid"
+        if self.confirmed:
+            return "Allocating"
+        return "Refused" if self.refused else "Unconfirmed"
+
+    @property
     def uid(self) -> str:
         """The identity of the pool: a ClusterCIDR re-created under its name is another one (D-25)."""
         return self.obj.metadata.uid

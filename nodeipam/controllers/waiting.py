@@ -9,8 +9,9 @@ polled.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from heapq import heappop, heappush
 
 from nodeipam.api.node import Node
@@ -20,7 +21,20 @@ from nodeipam.runtime import Clock, Request, Slices
 
 from .poolset import PoolEntry, PoolSet
 
-__all__ = ["Waiting"]
+__all__ = ["Cause", "Waiting"]
+
+
+class Cause(StrEnum):
+    """Why a Node waits, in few words: the label `cause` of a metric."""
+
+    EXHAUSTED = "exhausted"
+    """The ClusterCIDRs that match it have no free block."""
+    NO_MATCH = "no_match"
+    """No ClusterCIDR that is in use matches its labels."""
+    REFUSED = "refused"
+    """None matches but for those on which the API server doesn't let us put our finalizer."""
+    UNCONFIRMED = "unconfirmed"
+    """The first choice is being taken into use: its finalizer isn't seen yet."""
 
 
 class Waiting:
@@ -39,6 +53,7 @@ class Waiting:
         self._wake = wake
         self._clock = clock
         self._nodes: dict[str, Node] = {}
+        self._causes: dict[str, Cause] = {}
         self._places: dict[str, int] = {}
         self._lines: dict[str, list[tuple[int, str]]] = {}
         self._woken: dict[str, list[str]] = {}
@@ -56,9 +71,15 @@ class Waiting:
     def __repr__(self) -> str:
         return f"<Waiting: {len(self._nodes)} nodes, for {len(self._lines)} pools>"
 
-    def add(self, node: Node, pools: Sequence[PoolEntry]) -> None:
+    def by_cause(self) -> dict[Cause, int]:
+        """How many Nodes wait for each cause, 0 included."""
+        counts = Counter(self._causes[name] for name in self._nodes)
+        return {cause: counts[cause] for cause in Cause}
+
+    def add(self, node: Node, pools: Sequence[PoolEntry], cause: Cause) -> None:
         """`node` can't be served. It waits for these pools, and for any that appears and matches it."""
         name = node.metadata.name
+        self._causes[name] = cause
         if name not in self._places:
             self._places[name] = self._next_place
             self._next_place += 1
@@ -74,12 +95,14 @@ class Waiting:
     def remove(self, name: str, *, served_by: PoolEntry | None = None) -> None:
         """The Node has its ranges, or is gone, or isn't to get any: it waits for nothing."""
         self._nodes.pop(name, None)
+        self._causes.pop(name, None)
         self._places.pop(name, None)
         self._pass_on(name, *([served_by] if served_by is not None else []))
 
     def clear(self) -> None:
         """Forget everybody, at the end of a term."""
         self._nodes.clear()
+        self._causes.clear()
         self._places.clear()
         self._lines.clear()
         self._woken.clear()

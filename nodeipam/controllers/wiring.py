@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import platform
+
+from prometheus_client import Info
+
+from nodeipam import __version__
 from nodeipam.api.clustercidr import CLUSTER_CIDRS
 from nodeipam.api.node import NODES, Node, NodeTransform
 from nodeipam.runtime import (
@@ -18,7 +23,7 @@ from nodeipam.runtime import (
 
 from .defaults import DefaultClusterCIDR, default_cluster_cidr
 from .ledger import Ledger
-from .metrics import PoolCollector
+from .metrics import PREFIX, PoolCollector
 from .nodes import NodeReconciler
 from .oddities import Oddities
 from .pools import PoolReconciler
@@ -26,7 +31,7 @@ from .poolset import PoolSet
 from .reports import Reports
 from .settings import Settings
 from .takeover import EPOCH, TakeOver
-from .waiting import Waiting
+from .waiting import Cause, Waiting
 
 __all__ = ["build"]
 
@@ -125,11 +130,14 @@ def build(settings: Settings, client: Client) -> Manager:
             raise HealthError(f"Nodes that get no range: {fence.problem}")
 
     manager.readiness.add("fence", check_fence)
-    client.metrics.registry.register(
+    registry = client.metrics.registry
+    build_info = Info(f"{PREFIX}_build", "Which version this is, and of Python.", registry=registry)
+    build_info.info({"version": __version__, "python": platform.python_version()})
+    registry.register(
         PoolCollector(
             pools,
             ledger,
-            waiting=lambda: len(waiting) if manager.leading else 0,
+            waiting=lambda: waiting.by_cause() if manager.leading else dict.fromkeys(Cause, 0),
             set_aside=lambda: len(fence.aside) if manager.leading else 0,
         )
     )

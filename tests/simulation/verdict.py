@@ -118,7 +118,8 @@ class Verdict:
             for body in self._observer.nodes.values()
         )
         for metric, right in (("waiting_nodes", waiting), ("reserved_nodes", 0), ("set_aside_nodes", 0)):
-            found = samples.get((f"node_ipam_controller_{metric}",))
+            name = f"node_ipam_controller_{metric}"
+            found = sum(value for (of, *_), value in samples.items() if of == name)
             if found != right:
                 yield f"{metric} of {leader.name} is {found} where {right} would be right"
         taken = self._taken()

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import platform
+
 import pytest
 from prometheus_client import generate_latest
+
+import nodeipam
+from nodeipam.controllers.waiting import Cause
 
 from .world import POOLS, World, asks, node, pool, story
 
@@ -94,8 +99,68 @@ async def test_what_is_still_to_be_done(w: World) -> None:
     w.add(node("m"), node("f", "10.1.0.0/24"), node("g", "10.1.0.0/25"))
     w.brought.add(("f", "g"))
     await w.rest(1)
-    counted = ("waiting", "reserved", "conflicting", "set_aside")
-    assert [1, 1, 1, 0] == [replica.metric(f"node_ipam_controller_{name}_nodes") for name in counted]
+    counted = ("reserved", "conflicting", "set_aside")
+    assert [1, 1, 0] == [replica.metric(f"node_ipam_controller_{name}_nodes") for name in counted]
+    assert 1 == replica.metric("node_ipam_controller_waiting_nodes", cause="exhausted")
+
+
+@story
+async def test_why_nodes_wait(w: World) -> None:
+    """Each cause has a series from the start, and a Node counts for one."""
+    replica = w.start()
+    await w.rest(1)
+
+    def waiting() -> dict[str, float | None]:
+        found = {cause: replica.metric("node_ipam_controller_waiting_nodes", cause=cause) for cause in Cause}
+        return {cause: count for cause, count in found.items() if count != 0}
+
+    assert {} == waiting()
+    w.add(node("n"))
+    await w.rest(1)
+    assert {"no_match": 1} == waiting()
+    w.add(pool("tiny", "10.3.0.0/28", bits=4))
+    await w.rest(1)
+    assert {} == waiting()
+    w.add(node("m"))
+    await w.rest(1)
+    assert {"exhausted": 1} == waiting()
+
+
+@story
+async def test_blocks_that_are_left(w: World) -> None:
+    """It counts the blocks to give out, and is 0 exactly when there is none, however broken up they are."""
+    await serve(w)
+    replica = w.replicas[0]
+    free = f"{PREFIX}_free_cidrs"
+    assert 2 == replica.metric(free, **LABELS)
+    w.add(node("c", "10.0.0.40/29"))
+    await w.rest(0.1)
+    assert 1 == replica.metric(free, **LABELS)
+    w.add(node("d", "10.0.0.56/29"))
+    await w.rest(0.1)
+    assert 0 == replica.metric(free, **LABELS)
+
+
+@story
+async def test_states_of_cluster_cidrs(w: World) -> None:
+    """Each ClusterCIDR has one series, of the state that it is in."""
+    await serve(w)
+    w.add(pool("broken", "10.1.0.0/26", bits=-1), pool("other", "10.2.0.0/26", bits=4))
+    await w.rest(0.1)
+    w.server.delete(POOLS, "p")
+    await w.rest(0.1)
+    name = "node_ipam_controller_cluster_cidr_state"
+    found = [labels for of, labels, _ in w.replicas[0].samples() if of == name]
+    states = {labels["clusterCIDRName"]: labels["state"] for labels in found}
+    assert {"broken": "Invalid", "other": "Allocating", "p": "Terminating"} == states
+
+
+@story
+async def test_which_version_it_is(w: World) -> None:
+    """One series says which nodeipam this is, and on which Python."""
+    replica = w.start()
+    labels = {"version": nodeipam.__version__, "python": platform.python_version()}
+    assert 1 == replica.metric("node_ipam_controller_build_info", **labels)
 
 
 @pytest.mark.parametrize("ranges", [("10.0.0.0/8", ""), ("", "fd00::/8")])

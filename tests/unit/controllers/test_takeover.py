@@ -365,14 +365,15 @@ async def test_a_page_of_a_proxy_is_no_end_of_a_node(w: World) -> None:
 async def test_a_standby_says_nothing_of_its_former_term(w: World) -> None:
     """Whoever led and was replaced is ready, and counts no Nodes as waiting or set aside."""
     first = await lead(w)
+    waiting = "node_ipam_controller_waiting_nodes"
     w.add(worker("n"), worker("m"))
     await w.until(lambda: len(w.assigned()) == 1)
-    await w.until(lambda: first.metric("node_ipam_controller_waiting_nodes") == 2)
+    await w.until(lambda: first.metric(waiting, cause="exhausted") == 1)
     w.fail(asks("PUT", "leases"), "drop_before", times=None, identity="a")
     second = w.start("b")
     await w.until(lambda: second.manager.leading, seconds=60)
-    await w.until(lambda: second.metric("node_ipam_controller_waiting_nodes") == 2, seconds=60)
-    assert 0 == first.metric("node_ipam_controller_waiting_nodes")
+    await w.until(lambda: second.metric(waiting, cause="exhausted") == 1, seconds=60)
+    assert 0 == first.metric(waiting, cause="exhausted")
     assert "ok" == await first.ready("fence")
 
 

@@ -10,7 +10,7 @@ from nodeipam.api.clustercidr import FINALIZER, ClusterCIDR
 from nodeipam.api.node import Node
 from nodeipam.controllers.ledger import Ledger
 from nodeipam.controllers.poolset import PoolEntry, PoolSet
-from nodeipam.controllers.waiting import Waiting
+from nodeipam.controllers.waiting import Cause, Waiting
 from nodeipam.runtime import ObjectMeta, Request
 from nodeipam.testing import VirtualClock, run_virtual
 
@@ -57,7 +57,7 @@ def test_a_freed_block_wakes_the_oldest() -> None:
     line = Line()
     entry = line.pool("p", "10.0.0.0/24")
     for name in ("c", "a", "b"):
-        line.waiting.add(a_node(name), [entry])
+        line.waiting.add(a_node(name), [entry], Cause.EXHAUSTED)
     assert ["c"] == line.free(BLOCK)
     assert ["a"] == line.free(BLOCK)
 
@@ -67,7 +67,7 @@ def test_a_wide_range_wakes_as_many_as_it_can_serve() -> None:
     line = Line()
     entry = line.pool("p", "10.0.0.0/24")
     for name in "abcdef":
-        line.waiting.add(a_node(name), [entry])
+        line.waiting.add(a_node(name), [entry], Cause.EXHAUSTED)
     assert ["a", "b", "c", "d"] == line.free("10.0.0.0/26")
 
 
@@ -76,9 +76,9 @@ def test_who_was_woken_in_vain_keeps_its_place() -> None:
     line = Line()
     entry = line.pool("p", "10.0.0.0/24")
     for name in "ab":
-        line.waiting.add(a_node(name), [entry])
+        line.waiting.add(a_node(name), [entry], Cause.EXHAUSTED)
     assert ["a"] == line.free("10.0.0.0/29")
-    line.waiting.add(a_node("a"), [entry])
+    line.waiting.add(a_node("a"), [entry], Cause.EXHAUSTED)
     assert ["a"] == line.free("10.0.0.8/29")
 
 
@@ -86,8 +86,8 @@ def test_only_those_that_wait_for_the_pool() -> None:
     """A block of another pool is no help, and a Node that waits for both is woken by either."""
     line = Line()
     p, q = line.pool("p", "10.0.0.0/24"), line.pool("q", "10.1.0.0/24")
-    line.waiting.add(a_node("a"), [p])
-    line.waiting.add(a_node("b"), [p, q])
+    line.waiting.add(a_node("a"), [p], Cause.EXHAUSTED)
+    line.waiting.add(a_node("b"), [p, q], Cause.EXHAUSTED)
     assert ["b"] == line.free("10.1.0.0/28")
     assert [] == line.free("10.2.0.0/28")
 
@@ -97,13 +97,13 @@ def test_a_wake_that_isnt_used_is_passed_on() -> None:
     line = Line()
     p, q = line.pool("p", "10.0.0.0/24"), line.pool("q", "10.1.0.0/24")
     for name in "abcd":
-        line.waiting.add(a_node(name), [p])
+        line.waiting.add(a_node(name), [p], Cause.EXHAUSTED)
     assert ["a"] == line.free(BLOCK)
     line.waiting.remove("a")
     assert ["a", "b"] == line.woken
     line.waiting.remove("b", served_by=q)
     assert ["a", "b", "c"] == line.woken
-    line.waiting.add(a_node("c"), [q])
+    line.waiting.add(a_node("c"), [q], Cause.EXHAUSTED)
     assert ["a", "b", "c", "d"] == line.woken
     line.waiting.remove("d", served_by=p)
     assert ["a", "b", "c", "d"] == line.woken
@@ -114,9 +114,9 @@ def test_a_wake_that_is_used_is_not_passed_on() -> None:
     line = Line()
     entry = line.pool("p", "10.0.0.0/24")
     for name in "ab":
-        line.waiting.add(a_node(name), [entry])
+        line.waiting.add(a_node(name), [entry], Cause.EXHAUSTED)
     line.free(BLOCK)
-    line.waiting.add(a_node("a"), [entry])
+    line.waiting.add(a_node("a"), [entry], Cause.EXHAUSTED)
     assert ["a"] == line.woken
 
 
@@ -124,7 +124,7 @@ def test_a_terminating_pool_wakes_nobody() -> None:
     """What becomes free in it is not given out."""
     line = Line()
     entry = line.pool("p", "10.0.0.0/24")
-    line.waiting.add(a_node("a"), [entry])
+    line.waiting.add(a_node("a"), [entry], Cause.EXHAUSTED)
     meta = ObjectMeta(name="p", uid="uid-p", deletion_timestamp="now", finalizers=[FINALIZER])
     line.pools.on_update(entry.obj, ClusterCIDR(metadata=meta, spec=entry.obj.spec))
     assert [] == line.free(BLOCK)
@@ -135,7 +135,7 @@ def test_many_looks_dont_make_the_line_long() -> None:
     line = Line()
     entry = line.pool("p", "10.0.0.0/24")
     for _ in range(1000):
-        line.waiting.add(a_node("a"), [entry])
+        line.waiting.add(a_node("a"), [entry], Cause.EXHAUSTED)
     assert 20 > len(line.waiting._lines[entry.uid])  # noqa: SLF001 - memory is what is tested
 
 
@@ -144,8 +144,8 @@ def test_a_new_pool_wakes_those_it_matches() -> None:
 
     async def main() -> None:
         line = Line()
-        line.waiting.add(a_node("a", role="worker"), [])
-        line.waiting.add(a_node("b", role="other"), [])
+        line.waiting.add(a_node("a", role="worker"), [], Cause.EXHAUSTED)
+        line.waiting.add(a_node("b", role="other"), [], Cause.EXHAUSTED)
         running = asyncio.create_task(line.waiting.run())
         line.pool("p", "10.0.0.0/24", match={"role": "worker"})
         await asyncio.sleep(1)
