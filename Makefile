@@ -53,7 +53,7 @@ test: $(STAMP) ## All tests; those on a real API server need Go or KUBEBUILDER_A
 
 .PHONY: test-unit
 test-unit: $(STAMP) ## All tests but those on a real API server
-	$(PYTEST) tests/unit tests/simulation tests/demo
+	$(PYTEST) tests/unit tests/simulation tests/demo tests/reference
 
 .PHONY: test-e2e
 test-e2e: $(STAMP) ## The tests on a real API server
@@ -99,6 +99,11 @@ HELM ?= $(shell $(BIN)/python -m tests.programs helm4)
 .PHONY: manifests
 manifests: $(STAMP) ## Write manifests/ from the chart
 	HELM="$(HELM)" scripts/manifests.sh manifests
+
+.PHONY: docs
+docs: $(STAMP) ## Write the pages that are made from code: docs/reference.md and docs/conformance.md
+	$(BIN)/python -m tests.reference.document
+	$(BIN)/python -m tests.conformance.document
 
 .PHONY: simulate
 simulate: $(STAMP) ## Play schedules of faults: SEEDS=100000 or 300-499, KIND=random or hand-over, JOBS=2

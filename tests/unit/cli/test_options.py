@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nodeipam.cli.flag import Flag
 from nodeipam.cli.options import FLAGS
-
-DOCUMENT = Path(__file__).parents[3] / "docs" / "configuration.md"
 
 TABLE = {
     "--apiserver": (["IPAM_API_SERVER_URL"], ""),
@@ -48,20 +44,3 @@ def test_table() -> None:
 def test_default_can_be_read(flag: Flag[Any]) -> None:
     """Each default is a text that the flag itself would take."""
     flag.read(flag.default)
-
-
-@each_flag
-def test_documented(flag: Flag[Any]) -> None:
-    """docs/configuration.md has a row for each flag, with its variables and its default."""
-    row = next(
-        (
-            line
-            for line in DOCUMENT.read_text(encoding="utf-8").splitlines()
-            if line.startswith(f"| `{flag.name}`")
-        ),
-        None,
-    )
-
-    assert row is not None
-    cells = [re.findall("`([^`]*)`", cell) for cell in row.split("|")[1:4]]
-    assert [[flag.name], list(flag.variables), [flag.default] if flag.default else []] == cells
