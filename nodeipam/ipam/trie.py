@@ -21,7 +21,19 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["NOBODY", "Branch", "Leaf", "Several", "ascend", "below", "first_free", "join", "room", "used"]
+__all__ = [
+    "NOBODY",
+    "Branch",
+    "Leaf",
+    "Several",
+    "ascend",
+    "below",
+    "first_free",
+    "join",
+    "room",
+    "touched",
+    "used",
+]
 
 NOBODY: Final = object()
 """The owner of a branch that isn't held itself."""
@@ -70,6 +82,30 @@ def used(node: Leaf | None) -> int:
     if isinstance(node, Branch):
         return node.used
     return 0 if node is None else 1 << node.shift
+
+
+def touched(node: Leaf | None, shift: int, steps: int) -> int:
+    """How many aligned blocks of 2^shift addresses hold an address that is in use under a node.
+
+    After so many steps what is left is counted by its addresses instead, as if the blocks it touches were in
+    use as a whole. That is right where nothing is narrower than a block, and too few elsewhere.
+    """
+    count = 0
+    stack = [node]
+    while stack:
+        node = stack.pop()
+        if node is None:
+            continue
+        if node.shift <= shift:
+            count += 1
+        elif not isinstance(node, Branch) or node.room < shift:
+            count += 1 << (node.shift - shift)
+        elif steps > 0:
+            steps -= 1
+            stack += (node.zero, node.one)
+        else:
+            count += -(-node.used >> shift)
+    return count
 
 
 def join(node: Leaf, leaf: Leaf, shift: int) -> Branch:

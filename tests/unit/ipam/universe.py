@@ -80,6 +80,16 @@ class Model:
         """How many addresses of a range are in use."""
         return sum(stop - start for start, stop in self.spans(inside))
 
+    def vacant(self, inside: Prefix, length: int) -> int:
+        """How many free aligned blocks a range has: all but those that an interval in use touches."""
+        shift = BITS[inside.family] - length
+        count, behind = inside.blocks(length), -1
+        for start, stop in self.spans(inside):
+            first, last = max(start >> shift, behind + 1), (stop - 1) >> shift
+            count -= max(0, last - first + 1)
+            behind = max(behind, last)
+        return count
+
     def last(self, inside: Prefix) -> int | None:
         """The highest address of a range that is in use."""
         return max((stop - 1 for _, stop in self.spans(inside)), default=None)
