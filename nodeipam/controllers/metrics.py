@@ -16,11 +16,10 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from nodeipam.api.cidr import format_cidr
-from nodeipam.ipam.index import PrefixIndex
 from nodeipam.ipam.pool import Pool
 from nodeipam.ipam.prefix import Prefix
 
-from .ledger import Holder, Ledger
+from .ledger import Ledger
 from .poolset import PoolSet, RangeStats
 from .waiting import Cause
 
@@ -79,7 +78,7 @@ class PoolCollector(Collector):
         )
         free = GaugeMetricFamily(
             f"{PREFIX}_multicidrset_free_cidrs",
-            "Blocks that this range can still give out, at most; 0 if and only if there is none.",
+            "Blocks that this range can still give out; an upper bound where it is badly broken up.",
             labels=_LABELS,
         )
         usage = GaugeMetricFamily(
@@ -98,7 +97,7 @@ class PoolCollector(Collector):
             releases.add_metric(labels, stats.releases)
             most.add_metric(labels, inside.blocks(inside.bits - pool.host_bits))
             index = self._ledger.indexes[inside.family]
-            free.add_metric(labels, _free(index, inside, pool.host_bits))
+            free.add_metric(labels, index.vacant(inside, inside.bits - pool.host_bits))
             usage.add_metric(labels, index.used(inside) / inside.size)
             tries.add_metric(labels, _buckets(stats), sum(n * count for n, count in enumerate(stats.tries)))
         yield from (allocations, releases, most, free, usage, tries, self._waiting_nodes(), self._states())
@@ -134,13 +133,6 @@ class PoolCollector(Collector):
 
     def _reserved(self) -> int:
         return sum(1 for _ in self._ledger.reservations())
-
-
-def _free(index: PrefixIndex[Holder], inside: Prefix, host_bits: int) -> int:
-    """Free addresses in blocks. Where smaller holdings break blocks up it may be more than there are."""
-    if index.find(inside, inside.bits - host_bits, inside.value) is None:
-        return 0
-    return max(1, (inside.size - index.used(inside)) >> host_bits)
 
 
 def _buckets(stats: RangeStats) -> list[tuple[str, float]]:
