@@ -1,8 +1,9 @@
 """Moving in from other allocators and out again, by the words of docs/migration.md."""
 
 import asyncio
+import json
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tests.image.engine import ROOT
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 LEASE = f"{LEASES}/{RELEASE}"
 FINALIZER = "networking.x-k8s.io/cluster-cidr-finalizer"
+STRAYS = "### Before you go back to kube-controller-manager"
 GROUPS = ROOT / "manifests" / "examples" / "node-groups.yaml"
 UNIT = 64
 """Addresses of the smallest block of the six pools: 6 host bits."""
@@ -84,6 +86,14 @@ def deployed(kube: Kube, replicas: Replicas) -> Callable[[], Awaitable[Replica]]
     return start
 
 
+@pytest.fixture
+def allocator(program: Callable[[str], Path], plane: ControlPlane, tmp_path: Path) -> Generator[Process]:
+    """kube-controller-manager, which the test starts and stops as often as it likes."""
+    process = Process("kube-controller-manager", allocating(program, plane), log=tmp_path / "allocator.log")
+    yield process
+    process.stop()
+
+
 async def test_from_the_reference_and_back(
     operator: Operator,
     kube: Kube,
@@ -133,16 +143,13 @@ async def test_from_the_reference_and_back(
 @pytest.mark.programs("kube-controller-manager")
 async def test_from_kube_controller_manager_and_back(
     operator: Operator,
-    program: Callable[[str], Path],
-    plane: ControlPlane,
+    allocator: Process,
     kube: Kube,
     observer: Observer,
     audit: Audit,
     deployed: Callable[[], Awaitable[Replica]],
-    tmp_path: Path,
 ) -> None:
     """Its allocator, ours, its own again: nobody changes what another has given, or gives it out."""
-    allocator = Process("kube-controller-manager", allocating(program, plane), log=tmp_path / "allocator.log")
     allocator.start()
     held = await join(kube, observer, "first")
     assert {"/24", "/64"} == {text[text.index("/") :] for text in held["first-00"]}
@@ -153,16 +160,49 @@ async def test_from_kube_controller_manager_and_back(
     held |= await join(kube, observer, "second")
     assert {"/24", "/120"} == {text[text.index("/") :] for text in held["second-00"]}
     assert 0 == replica.stop()
+    assert "" == await operator.do(commands(STRAYS)[0])
     await operator.follow("### Back to kube-controller-manager")
     assert [] == await kube.items(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments")
 
     allocator.start()
-    try:
-        held |= await join(kube, observer, "third")
-    finally:
-        allocator.stop()
+    held |= await join(kube, observer, "third")
     await unchanged(kube, held)
     untouched(audit, [name for name in held if not name.startswith("second")])
+
+
+@pytest.mark.programs("kube-controller-manager")
+@pytest.mark.parametrize(
+    "ranges",
+    [
+        pytest.param(("192.168.7.0/24",), id="outside"),
+        pytest.param(("10.244.7.0/24", "fd00:244:1:7::/64"), id="second-outside"),
+        pytest.param(("fd00:244:0:7::/64", "10.244.7.0/24"), id="other-order"),
+        pytest.param(("fd00:244:0:7::/120",), id="first-family-missing"),
+    ],
+)
+async def test_what_keeps_kube_controller_manager_from_starting(
+    ranges: tuple[str, ...], operator: Operator, allocator: Process, kube: Kube, observer: Observer
+) -> None:
+    """It ends at once because of one Node; the command in the document names this one and no other."""
+    await kube.create_node("without-ranges")
+    await kube.create_node("inside", pod_cidrs=["10.244.8.64/26", "fd00:244:0:8::/120"])
+    await kube.create_node("one-family", pod_cidrs=["10.244.9.0/24"])
+    await kube.create_node("stray", pod_cidrs=ranges)
+    printed = await operator.do(commands(STRAYS)[0])
+    assert f"stray {json.dumps(ranges, separators=(',', ':'))}\n" == printed
+
+    allocator.start()
+    async with asyncio.timeout(20.0):
+        while allocator.running:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.05)
+    assert 1 == allocator.exit_code
+    assert "is out the range of cluster cidr" in allocator.log
+    assert [] == observer.cidrs("without-ranges")
+
+    await kube.delete(f"{NODES}/stray")
+    assert "" == await operator.do(commands(STRAYS)[0])
+    allocator.start()
+    await observer.wait_assigned("without-ranges", within=20.0)
 
 
 def allocating(program: Callable[[str], Path], plane: ControlPlane) -> list[str]:
