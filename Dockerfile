@@ -4,12 +4,14 @@ ARG BASE_IMAGE=docker.io/library/debian:trixie-slim
 
 # hadolint ignore=DL3006
 FROM ${BASE_IMAGE} AS python
-# The version of Python is the release's, as is the base.
+# The version of Python is the release's, as is the base. Debian's bytecode goes by the time of its source, which a
+# reproducible build sets anew: on a read-only root it would be made again at every start.
 # hadolint ignore=DL3008
 RUN python3 -c '' 2>/dev/null && test -e /etc/ssl/certs/ca-certificates.crt || { \
       apt-get update -q && \
       apt-get install -qy --no-install-recommends python3 ca-certificates && \
-      rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log /var/cache/ldconfig; \
+      rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log /var/cache/ldconfig && \
+      python3 -m compileall -qf --invalidation-mode unchecked-hash "$(python3 -c 'import os; print(os.path.dirname(os.__file__))')"; \
     }
 
 FROM python AS build

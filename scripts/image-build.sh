@@ -12,4 +12,8 @@ arguments=(--build-arg "VERSION=$version" --build-arg "REVISION=$(git rev-parse 
 [[ -z ${BASE_IMAGE:-} ]] || arguments+=(--build-arg "BASE_IMAGE=$BASE_IMAGE")
 [[ -z ${PLATFORM:-} ]] || arguments+=(--platform "$PLATFORM")
 [[ -z ${CA_FILE:-} ]] || arguments+=(--secret "id=ca,src=$CA_FILE")
+# The same tree makes the same image, by podman at least: every file is of the time of the commit.
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || echo 0)
+export SOURCE_DATE_EPOCH
+[[ $tool != *podman ]] || arguments+=(--timestamp "$SOURCE_DATE_EPOCH")
 "$tool" build "${arguments[@]}" --tag "${IMG:-ghcr.io/nodeipam/nodeipam:local}" .
