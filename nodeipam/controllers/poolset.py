@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from nodeipam.api.clustercidr import ClusterCIDR, InvalidClusterCIDR, PoolSpec, validate
 from nodeipam.api.node import Node
@@ -21,7 +22,19 @@ from nodeipam.runtime import Slices, version_number
 
 from .ledger import Holder, Ledger
 
-__all__ = ["PoolEntry", "PoolSet", "RangeStats"]
+__all__ = ["PoolEntry", "PoolSet", "RangeStats", "State"]
+
+
+class State(StrEnum):
+    """What Nodes can expect of a ClusterCIDR, in one word; the first three are reasons of its `Ready`."""
+
+    ALLOCATING = "Allocating"
+    INVALID = "Invalid"
+    TERMINATING = "Terminating"
+    REFUSED = "Refused"
+    """The API server doesn't let us put our finalizer on it."""
+    UNCONFIRMED = "Unconfirmed"
+    """It is being taken into use: its finalizer isn't seen yet."""
 
 
 @dataclass(slots=True)
@@ -58,15 +71,15 @@ class PoolEntry:
     """By family."""
 
     @property
-    def state(self) -> str:
-        """In one word, what Nodes can expect of it; the first three are reasons of its condition `Ready`."""
+    def state(self) -> State:
+        """What Nodes can expect of it."""
         if self.obj.terminating:
-            return "Terminating"
+            return State.TERMINATING
         if self.fault:
-            return "Invalid"
+            return State.INVALID
         if self.confirmed:
-            return "Allocating"
-        return "Refused" if self.refused else "Unconfirmed"
+            return State.ALLOCATING
+        return State.REFUSED if self.refused else State.UNCONFIRMED
 
     @property
     def uid(self) -> str:

@@ -15,6 +15,7 @@ from prometheus_client.metrics_core import Metric
 
 from nodeipam.api.clustercidr import FINALIZER
 from nodeipam.cli.options import FLAGS
+from nodeipam.controllers.poolset import State
 from nodeipam.controllers.settings import Settings
 from nodeipam.controllers.takeover import EPOCH
 from nodeipam.controllers.waiting import Cause
@@ -55,7 +56,7 @@ CONDITIONS = {
 }
 WRITES = {
     f"`{FINALIZER}`": "finalizer of each ClusterCIDR that blocks are taken from; gone with its last Node",
-    f"`{EPOCH}`": "annotation of Nodes that had no ranges when a leader took over without a release: the fence",
+    f"`{EPOCH}`": "annotation of Nodes that had no ranges when a leader took over: the fence",
     f"`{RELEASED}`": "annotation of the lock object: with which transition it was released in good order",
 }
 PROBES = (
@@ -95,10 +96,10 @@ def metrics(registry: CollectorRegistry) -> Iterator[tuple[Metric, tuple[str, ..
     """Each metric family, with the names of its labels."""
     for collector in list(registry._collector_to_names):  # noqa: SLF001 - labels are told nowhere else
         for family in collector.collect():
-            labels = getattr(collector, "_labelnames", None) or getattr(family, "_labelnames", ())
+            labels = getattr(collector, "_labelnames", ()) or getattr(family, "_labelnames", ())
             if family.type == "info":
                 labels = tuple(sorted(family.samples[0].labels))
-            yield family, tuple(labels)
+            yield family, tuple(labels or ())
 
 
 def _table(*heads: str, rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
@@ -127,7 +128,8 @@ def _flags() -> Iterator[str]:
 def _metrics() -> Iterator[str]:
     yield "## Metrics\n"
     yield "On `/metrics`. No label holds the name of a Node.\n"
-    yield f"`cause` is one of {', '.join(f'`{cause}`' for cause in Cause)}.\n"
+    for label, values in (("cause", Cause), ("state", State)):
+        yield f"`{label}` is one of {', '.join(f'`{value}`' for value in values)}.\n"
     found = sorted(metrics(manager().client.metrics.registry), key=lambda item: item[0].name)
     rows = []
     for family, labels in found:
