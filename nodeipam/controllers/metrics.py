@@ -39,6 +39,7 @@ class PoolCollector(Collector):
         ledger: what is in use.
         waiting: how many Nodes wait for a range, by cause.
         set_aside: how many Nodes the fence has set aside.
+        leading: whether this replica leads: of what it alone can know, a standby says nothing, or 0.
     """
 
     def __init__(
@@ -48,17 +49,20 @@ class PoolCollector(Collector):
         *,
         waiting: Callable[[], Mapping[Cause, int]],
         set_aside: Callable[[], int],
+        leading: Callable[[], bool],
     ) -> None:
         self._pools = pools
         self._ledger = ledger
         self._waiting = waiting
+        self._set_aside = set_aside
+        self._leading = leading
         self._gauges = {
             "conflicting_nodes": (
                 "Nodes whose ranges overlapped another's when they were seen.",
                 self._conflicts,
             ),
             "reserved_nodes": ("Nodes with a reserved range that isn't seen on them yet.", self._reserved),
-            "set_aside_nodes": ("Nodes that get no range, since they can't be fenced off.", set_aside),
+            "set_aside_nodes": ("Nodes that get no range, since they can't be fenced off.", self._aside),
         }
 
     def describe(self) -> Iterator[Metric]:
@@ -108,8 +112,9 @@ class PoolCollector(Collector):
         family = GaugeMetricFamily(
             f"{PREFIX}_waiting_nodes", "Nodes that wait for a range, by cause.", labels=["cause"]
         )
+        leading = self._leading()
         for cause, count in self._waiting().items():
-            family.add_metric([cause], count)
+            family.add_metric([cause], count if leading else 0)
         return family
 
     def _states(self) -> Metric:
@@ -118,7 +123,7 @@ class PoolCollector(Collector):
             "1 for the state that a ClusterCIDR is in.",
             labels=["clusterCIDRName", "state"],
         )
-        for entry in self._pools:
+        for entry in self._pools if self._leading() else ():
             family.add_metric([entry.obj.metadata.name, entry.state], 1)
         return family
 
@@ -130,6 +135,9 @@ class PoolCollector(Collector):
 
     def _conflicts(self) -> int:
         return self._ledger.conflicted
+
+    def _aside(self) -> int:
+        return self._set_aside() if self._leading() else 0
 
     def _reserved(self) -> int:
         return sum(1 for _ in self._ledger.reservations())

@@ -31,7 +31,7 @@ from .poolset import PoolSet
 from .reports import Reports
 from .settings import Settings
 from .takeover import EPOCH, TakeOver
-from .waiting import Cause, Waiting
+from .waiting import Waiting
 
 __all__ = ["build"]
 
@@ -137,8 +137,9 @@ def build(settings: Settings, client: Client) -> Manager:
         PoolCollector(
             pools,
             ledger,
-            waiting=lambda: waiting.by_cause() if manager.leading else dict.fromkeys(Cause, 0),
-            set_aside=lambda: len(fence.aside) if manager.leading else 0,
+            waiting=waiting.by_cause,
+            set_aside=lambda: len(fence.aside),
+            leading=lambda: manager.leading,
         )
     )
     return manager

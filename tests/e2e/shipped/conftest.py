@@ -1,14 +1,17 @@
 """A cluster that holds nothing of ours: what is shipped has to bring everything along."""
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.conftest import Replicas
 from tests.e2e.controlplane import Binaries, ControlPlane
 from tests.e2e.kube import Kube
-from tests.e2e.shipped.release import DEFINITION, RELEASE, ours, served
+from tests.e2e.replica import Replica
+from tests.e2e.shipped.pages import Operator
+from tests.e2e.shipped.release import DEFINITION, DEPLOYMENT, NAMESPACE, RELEASE, ours, served
 from tests.e2e.shown import kubectl_environment, shell
 
 
@@ -39,3 +42,26 @@ async def empty(program: Callable[[str], Path], plane: ControlPlane, kube: Kube)
     async with asyncio.timeout(10.0):
         while await served(kube, DEFINITION):  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.1)
+
+
+@pytest.fixture
+def operator(program: Callable[[str], Path], plane: ControlPlane, tmp_path: Path) -> Operator:
+    """An administrator who has kubectl and helm."""
+    found, folder = kubectl_environment(plane), tmp_path / "bin"
+    folder.mkdir()
+    (folder / "helm").symlink_to(program("helm4"))
+    return Operator({**found, "PATH": f"{folder}:{found['PATH']}"})
+
+
+@pytest.fixture
+def deployed(kube: Kube, replicas: Replicas) -> Callable[[], Awaitable[Replica]]:
+    """Starts a replica as the Deployment in the cluster has it: its arguments, its ServiceAccount."""
+
+    async def start() -> Replica:
+        pod = (await kube.get(DEPLOYMENT))["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        ours = [each for each in container["args"] if not each.startswith("--webserver-bind-address")]
+        token = await kube.token_for(NAMESPACE, pod["serviceAccountName"])
+        return replicas.start_in_cluster(f"replica-{len(ours)}", *ours, token=token, namespace=NAMESPACE)
+
+    return start

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.alerts.promtool import run
 from tests.chart.helm import CHART, Helm, values_file
 from tests.e2e.audit import Audit
 from tests.e2e.controlplane import ControlPlane
@@ -40,8 +41,23 @@ UNUSED: dict[Right, str] = {
     ("", "nodes", "get"): "after a 409, which is a matter of chance here",
 }
 
+CAMEL_CASE = (
+    "cluster_cidr_state",
+    "multicidrset_allocation_tries_per_request",
+    "multicidrset_cidrs_allocations_total",
+    "multicidrset_cidrs_releases_total",
+    "multicidrset_free_cidrs",
+    "multicidrset_max_cidrs",
+    "multicidrset_usage_cidrs",
+)
+COMPLAINTS = {
+    f"node_ipam_controller_{name} label names should be written in 'snake_case' not 'camelCase'"
+    for name in CAMEL_CASE
+}
+"""What promtool has against the reference's labels, `clusterCIDR` and `clusterCIDRName`."""
 
-@pytest.mark.programs("helm4", "kwok", "podman", "mmdebstrap")
+
+@pytest.mark.programs("helm4", "kwok", "podman", "mmdebstrap", "promtool")
 @pytest.mark.timeout(300)
 async def test_the_whole(
     program: Callable[[str], Path],
@@ -66,7 +82,8 @@ async def test_the_whole(
             await observer.wait_assigned(*NAMES, within=30.0)
             await alive(kube)
             leader, standby = await roles(replicas)
-            await served_by_the_service(kube, leader)
+            text = await served_by_the_service(kube, leader)
+            assert COMPLAINTS == complaints(program("promtool"), text)
             await kube.create_node("foreign", pod_cidrs=["10.99.0.0/24", "fd00:99::/64"])
             await wait_shown(kube, EVENTS, lambda items: bool(about(items, "foreign", "CIDROutOfRange")))
 
@@ -121,8 +138,8 @@ async def roles(replicas: list[Running]) -> tuple[Running, Running]:
     return leading[0], standby
 
 
-async def served_by_the_service(kube: Kube, replica: Running) -> None:
-    """The Service's port leads to the metrics of its Pods."""
+async def served_by_the_service(kube: Kube, replica: Running) -> str:
+    """The metrics of its Pods, to which the Service's port leads."""
     service = await kube.get(f"/api/v1/namespaces/{NAMESPACE}/services/{RELEASE}")
     assert service["spec"]["selector"].items() <= replica.pod["metadata"]["labels"].items()
     (port,) = service["spec"]["ports"]
@@ -130,6 +147,14 @@ async def served_by_the_service(kube: Kube, replica: Running) -> None:
     status, text = await replica.machine.get("/metrics")
     assert 200 == status
     assert "node_ipam_controller_multicidrset_usage_cidrs{" in text
+    return text
+
+
+def complaints(promtool: Path, text: str) -> set[str]:
+    """What promtool finds wrong with metrics."""
+    code, said = run(promtool, "check", "metrics", stdin=text)
+    assert code in {0, 3}, said
+    return set(said.splitlines())
 
 
 async def roles_of_the_release(kube: Kube) -> list[Object]:

@@ -2,26 +2,25 @@
 
 import asyncio
 import json
-import re
 from collections.abc import Awaitable, Callable, Generator, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.e2e.audit import Audit
-from tests.e2e.conftest import Replicas
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.controlplane.processes import Process
 from tests.e2e.kube import CLUSTER_CIDRS, NODES, Kube, Object, node
 from tests.e2e.observer import Observer
 from tests.e2e.replica import Replica
+from tests.e2e.shipped.pages import Operator, commands
 from tests.e2e.shipped.reference import reference_chart
 from tests.e2e.shipped.release import DEPLOYMENT, NAMESPACE, RELEASE
-from tests.e2e.shown import kubectl_environment, shell, wait_gone
+from tests.e2e.shown import wait_gone
 from tests.image.engine import ROOT
 
+PAGE = "migration.md"
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 LEASE = f"{LEASES}/{RELEASE}"
 FINALIZER = "networking.x-k8s.io/cluster-cidr-finalizer"
@@ -30,60 +29,7 @@ GROUPS = ROOT / "manifests" / "examples" / "node-groups.yaml"
 UNIT = 64
 """Addresses of the smallest block of the six pools: 6 host bits."""
 
-# There is nobody here who would make Pods of a Deployment.
-CANT_RUN = ("kubectl --namespace nodeipam rollout status",)
-
 pytestmark = [pytest.mark.programs("helm4"), pytest.mark.timeout(180)]
-
-
-def commands(heading: str) -> list[str]:
-    """The commands under a heading of docs/migration.md, as far as they can run here."""
-    text = (ROOT / "docs" / "migration.md").read_text()
-    _, found, behind = text.partition(f"\n{heading}\n")
-    assert found, f"docs/migration.md has no heading {heading!r}"
-    fenced = re.search(r"^```sh\n(.*?)^```$", behind, re.MULTILINE | re.DOTALL)
-    assert fenced, f"docs/migration.md has no commands behind {heading!r}"
-    lines = fenced[1].replace("\\\n", " ").splitlines()
-    return [line for line in lines if not line.startswith(CANT_RUN)]
-
-
-@dataclass(frozen=True, slots=True)
-class Operator:
-    """Somebody at a shell in the root of the tree."""
-
-    env: dict[str, str]
-
-    async def follow(self, heading: str) -> None:
-        """Do as the document says under a heading."""
-        for command in commands(heading):
-            await self.do(command)
-
-    async def do(self, command: str) -> str:
-        """Run one command."""
-        return await shell(command, env=self.env, folder=ROOT)
-
-
-@pytest.fixture
-def operator(program: Callable[[str], Path], plane: ControlPlane, tmp_path: Path) -> Operator:
-    """An administrator who has kubectl and helm."""
-    found, folder = kubectl_environment(plane), tmp_path / "bin"
-    folder.mkdir()
-    (folder / "helm").symlink_to(program("helm4"))
-    return Operator({**found, "PATH": f"{folder}:{found['PATH']}"})
-
-
-@pytest.fixture
-def deployed(kube: Kube, replicas: Replicas) -> Callable[[], Awaitable[Replica]]:
-    """Starts a replica as the Deployment in the cluster has it: its arguments, its ServiceAccount."""
-
-    async def start() -> Replica:
-        pod = (await kube.get(DEPLOYMENT))["spec"]["template"]["spec"]
-        (container,) = pod["containers"]
-        ours = [each for each in container["args"] if not each.startswith("--webserver-bind-address")]
-        token = await kube.token_for(NAMESPACE, pod["serviceAccountName"])
-        return replicas.start_in_cluster(f"replica-{len(ours)}", *ours, token=token, namespace=NAMESPACE)
-
-    return start
 
 
 @pytest.fixture
@@ -107,9 +53,9 @@ async def test_from_the_reference_and_back(
     await operator.do("kubectl wait --for=condition=Established crd/clustercidrs.networking.x-k8s.io")
     held = await as_the_reference_leaves_it(kube)
     await kube.delete(f"{CLUSTER_CIDRS}/worker-xlarge")
-    assert "" == await operator.do(commands("## Before you begin")[0])
+    assert "" == await operator.do(commands(PAGE, "## Before you begin")[0])
 
-    await operator.follow("## From node-ipam-controller")
+    await operator.follow(PAGE, "## From node-ipam-controller")
     replica = await deployed()
     for number, group in enumerate(("control-plane", "worker-xsmall", "worker-large")):
         await kube.create_node(f"new-{number}", labels={f"platform.node-group/{group}": ""})
@@ -124,7 +70,7 @@ async def test_from_the_reference_and_back(
     await wait_gone(kube, "worker-xlarge")
 
     assert 0 == replica.stop()
-    await operator.follow("### Back to node-ipam-controller")
+    await operator.follow(PAGE, "### Back to node-ipam-controller")
     await unchanged(kube, held)
     untouched(audit, held)
     left = {item["metadata"]["name"]: item["metadata"] for item in await kube.items(CLUSTER_CIDRS)}
@@ -155,13 +101,13 @@ async def test_from_kube_controller_manager_and_back(
     assert {"/24", "/64"} == {text[text.index("/") :] for text in held["first-00"]}
     allocator.stop()
 
-    await operator.follow("## From kube-controller-manager")
+    await operator.follow(PAGE, "## From kube-controller-manager")
     replica = await deployed()
     held |= await join(kube, observer, "second")
     assert {"/24", "/120"} == {text[text.index("/") :] for text in held["second-00"]}
     assert 0 == replica.stop()
-    assert "" == await operator.do(commands(STRAYS)[0])
-    await operator.follow("### Back to kube-controller-manager")
+    assert "" == await operator.do(commands(PAGE, STRAYS)[0])
+    await operator.follow(PAGE, "### Back to kube-controller-manager")
     assert [] == await kube.items(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments")
 
     allocator.start()
@@ -188,7 +134,7 @@ async def test_what_keeps_kube_controller_manager_from_starting(
     await kube.create_node("inside", pod_cidrs=["10.244.8.64/26", "fd00:244:0:8::/120"])
     await kube.create_node("one-family", pod_cidrs=["10.244.9.0/24"])
     await kube.create_node("stray", pod_cidrs=ranges)
-    printed = await operator.do(commands(STRAYS)[0])
+    printed = await operator.do(commands(PAGE, STRAYS)[0])
     assert f"stray {json.dumps(ranges, separators=(',', ':'))}\n" == printed
 
     allocator.start()
@@ -200,7 +146,7 @@ async def test_what_keeps_kube_controller_manager_from_starting(
     assert [] == observer.cidrs("without-ranges")
 
     await kube.delete(f"{NODES}/stray")
-    assert "" == await operator.do(commands(STRAYS)[0])
+    assert "" == await operator.do(commands(PAGE, STRAYS)[0])
     allocator.start()
     await observer.wait_assigned("without-ranges", within=20.0)
 

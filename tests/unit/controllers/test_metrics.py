@@ -156,6 +156,16 @@ async def test_states_of_cluster_cidrs(w: World) -> None:
 
 
 @story
+async def test_a_standby_says_nothing_about_states(w: World) -> None:
+    """What only a leader knows would be wrong on another replica."""
+    await serve(w)
+    standby = w.start("b")
+    await w.rest(1)
+    assert standby.metric(f"{PREFIX}_max_cidrs", **LABELS) == 4
+    assert "node_ipam_controller_cluster_cidr_state" not in {name for name, _, _ in standby.samples()}
+
+
+@story
 async def test_which_version_it_is(w: World) -> None:
     """One series says which nodeipam this is, and on which Python."""
     replica = w.start()
