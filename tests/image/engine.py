@@ -132,9 +132,11 @@ class Engine:
             self.podman("import", "--quiet", str(_base_archive()), BASE)
 
     def build(
-        self, tag: str, *, dockerfile: Path | None = None, context: Path = ROOT, cached: bool = True
+        self, tag: str, *, dockerfile: Path | None = None, context: Path = ROOT, cached: bool = False
     ) -> str:
-        """Build the image as the Dockerfile has it, and return its id. `cached`: steps done before are kept.
+        """Build the image as the Dockerfile has it, and return its id.
+
+        `cached`: steps that were done before are kept, files of another time among them.
 
         Raises:
             Failed: it can't be built.

@@ -21,6 +21,8 @@ case "$1 $2" in
 esac
 """
 
+# What a make that runs the tests would tell the one that they run.
+OF_MAKE = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
 
 pytestmark = [pytest.mark.programs("helm4", "podman", "mmdebstrap"), pytest.mark.timeout(300)]
 
@@ -35,8 +37,9 @@ def environment(program: Callable[[str], Path], plane: ControlPlane, tmp_path: P
     kind.write_text(KIND.format(calls=tmp_path / "calls", kubeconfig=plane.kubeconfig("admin")))
     kind.chmod(0o755)
     del found["KUBECONFIG"]
+    own = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
     return {
-        **os.environ,
+        **own,
         **found,
         "PATH": f"{folder}{os.pathsep}{found['PATH']}",
         "TEST_ENV_KUBECONFIG_PATH": str(tmp_path / "cluster" / "kubeconfig"),
