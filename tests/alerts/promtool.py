@@ -3,13 +3,12 @@
 import json
 import re
 import subprocess
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-__all__ = ["DASHBOARD", "RULES", "alerts", "metrics_named", "run", "values_named"]
+__all__ = ["RULES", "alerts", "dashboard", "metrics_named", "run", "values_named"]
 
 FILES = Path(__file__).parents[2] / "charts" / "node-ipam-controller" / "files"
 RULES = FILES / "rules.yaml"
@@ -31,7 +30,7 @@ def metrics_named(expression: str) -> set[str]:
     return set(_NAME.findall(expression))
 
 
-def values_named(expression: str) -> Iterable[tuple[str, str]]:
+def values_named(expression: str) -> list[tuple[str, str]]:
     """The labels, with the values that they are to have, in an expression."""
     return _MATCHER.findall(expression)
 
