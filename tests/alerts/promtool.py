@@ -14,8 +14,17 @@ FILES = Path(__file__).parents[2] / "charts" / "node-ipam-controller" / "files"
 RULES = FILES / "rules.yaml"
 DASHBOARD = FILES / "dashboard.json"
 
-_STARTS = ("node_ipam_controller", "controller_runtime", "leader_election", "reflector", "rest_client")
-_NAME = re.compile(rf"\b(?:{'|'.join((*_STARTS, 'workqueue', 'process', 'events'))})_\w+")
+_PREFIXES = (
+    "controller_runtime",
+    "events",
+    "leader_election",
+    "node_ipam_controller",
+    "process",
+    "reflector",
+    "rest_client",
+    "workqueue",
+)
+_NAME = re.compile(rf"\b(?:{'|'.join(_PREFIXES)})_\w+")
 _MATCHER = re.compile(r'\b(\w+)="([^"]*)"')
 
 

@@ -9,26 +9,20 @@ import pytest
 
 from nodeipam.controllers.poolset import State
 from nodeipam.controllers.waiting import Cause
-from tests.reference.document import manager, metrics
+from tests.reference.document import manager, metrics, series
 
 from . import promtool
 from .cases import CASES, Case
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 ADDRESS = "https://github.com/nodeipam/nodeipam/blob/main/docs/operations.md#"
-PARTS = {
-    "histogram": ("_bucket", "_count", "_sum"),
-    "counter": ("_total",),
-    "info": ("_info",),
-    "gauge": ("",),
-}
 VALUES: dict[str, set[str]] = {"cause": set(Cause), "state": set(State), "namespace": {"$namespace"}}
 
 
 def exposed() -> set[str]:
     """The names of all series that a controller has on `/metrics`."""
-    families = [family for family, _ in metrics(manager().client.metrics.registry)]
-    return {family.name + part for family in families for part in PARTS[family.type]}
+    families = metrics(manager().client.metrics.registry)
+    return {name for family, _ in families for name in series(family)}
 
 
 def expressions() -> list[str]:

@@ -24,7 +24,7 @@ from nodeipam.runtime import Client, Election, Manager
 from nodeipam.runtime.electionrecord import RELEASED
 from nodeipam.testing import APIServer, ModelTransport, VirtualClock, run_virtual
 
-__all__ = ["CONDITIONS", "EVENTS", "PAGE", "manager", "metrics", "written"]
+__all__ = ["CONDITIONS", "EVENTS", "PAGE", "manager", "metrics", "series", "written"]
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference.md"
@@ -56,7 +56,7 @@ CONDITIONS = {
 }
 WRITES = {
     f"`{FINALIZER}`": "finalizer of each ClusterCIDR that blocks are taken from; gone with its last Node",
-    f"`{EPOCH}`": "annotation of Nodes that had no ranges when a leader took over: the fence",
+    f"`{EPOCH}`": "annotation of Nodes that had no ranges at a take-over without a release: the fence",
     f"`{RELEASED}`": "annotation of the lock object: with which transition it was released in good order",
 }
 PROBES = (
@@ -67,6 +67,12 @@ PROBES = (
         "fence, informer-clustercidrs.networking.x-k8s.io, informer-nodes, leader-election, running",
     ),
 )
+PARTS = {
+    "histogram": ("_bucket", "_count", "_sum"),
+    "counter": ("_total",),
+    "info": ("_info",),
+    "gauge": ("",),
+}
 EXITS = (
     ("0", "stopped in good order by SIGINT or SIGTERM"),
     ("1", "anything else: a bad flag, no API server to be found, a second signal, an error"),
@@ -96,10 +102,16 @@ def metrics(registry: CollectorRegistry) -> Iterator[tuple[Metric, tuple[str, ..
     """Each metric family, with the names of its labels."""
     for collector in list(registry._collector_to_names):  # noqa: SLF001 - labels are told nowhere else
         for family in collector.collect():
-            labels = getattr(collector, "_labelnames", ()) or getattr(family, "_labelnames", ())
             if family.type == "info":
-                labels = tuple(sorted(family.samples[0].labels))
-            yield family, tuple(labels or ())
+                yield family, tuple(sorted(family.samples[0].labels))
+            else:
+                labels = getattr(collector, "_labelnames", None) or getattr(family, "_labelnames", None)
+                yield family, tuple(labels or ())
+
+
+def series(family: Metric) -> tuple[str, ...]:
+    """The names that a family's series have on `/metrics`."""
+    return tuple(family.name + part for part in PARTS[family.type])
 
 
 def _table(*heads: str, rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
@@ -133,9 +145,9 @@ def _metrics() -> Iterator[str]:
     found = sorted(metrics(manager().client.metrics.registry), key=lambda item: item[0].name)
     rows = []
     for family, labels in found:
-        suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
+        name = family.name if family.type == "histogram" else series(family)[0]
         names = ", ".join(f"`{label}`" for label in labels)
-        rows.append((f"`{family.name}{suffix}`", family.type, names, family.documentation.rstrip(".")))
+        rows.append((f"`{name}`", family.type, names, family.documentation.rstrip(".")))
     yield from _table("metric", "type", "labels", "what", rows=rows)
 
 

@@ -1,7 +1,6 @@
 """The commands of the documentation, and somebody who does as it says."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.e2e.shown import shell
@@ -11,6 +10,7 @@ __all__ = ["Operator", "commands"]
 
 # There is nobody here who would make Pods of a Deployment.
 CANT_RUN = tuple(f"kubectl --namespace nodeipam {command} " for command in ("rollout status", "logs"))
+_COMMAND = re.compile(r"^.*<<'END'\n[\s\S]*?^END$|^.+$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,6 @@ def commands(page: str, heading: str) -> list[str]:
     return [command for command in _joined(fenced[1]) if not command.startswith(CANT_RUN)]
 
 
-def _joined(block: str) -> Iterator[str]:
+def _joined(block: str) -> list[str]:
     """Each command of a block of shell, with what is handed to it as a document."""
-    lines = iter(block.replace("\\\n", " ").splitlines())
-    for line in lines:
-        command = line
-        if "<<'END'" in line:
-            for further in lines:
-                command += f"\n{further}"
-                if further == "END":
-                    break
-        yield command
+    return _COMMAND.findall(block.replace("\\\n", " "))

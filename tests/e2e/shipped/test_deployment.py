@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.alerts.promtool import run
+from tests.alerts import promtool
 from tests.chart.helm import CHART, Helm, values_file
 from tests.e2e.audit import Audit
 from tests.e2e.controlplane import ControlPlane
@@ -150,9 +150,9 @@ async def served_by_the_service(kube: Kube, replica: Running) -> str:
     return text
 
 
-def complaints(promtool: Path, text: str) -> set[str]:
+def complaints(program: Path, text: str) -> set[str]:
     """What promtool finds wrong with metrics."""
-    code, said = run(promtool, "check", "metrics", stdin=text)
+    code, said = promtool.run(program, "check", "metrics", stdin=text)
     assert code in {0, 3}, said
     return set(said.splitlines())
 

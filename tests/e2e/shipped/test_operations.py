@@ -15,6 +15,15 @@ from tests.e2e.shipped.release import DEFINITION, NAMESPACE, RELEASE, ours, serv
 from tests.e2e.shown import wait_reason
 
 PAGE = "operations.md"
+# Those with commands; that of NodeIPAMClusterCIDRTerminating needs one that is being deleted.
+RUNBOOKS = (
+    "NodeIPAMConflict",
+    "NodeIPAMExhausted",
+    "NodeIPAMNodesSetAside",
+    "NodeIPAMDown",
+    "NodeIPAMNoLeader",
+    "NodeIPAMWatchStale",
+)
 FLOW_SCHEMAS = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas"
 
 pytestmark = [pytest.mark.programs("helm4"), pytest.mark.timeout(180)]
@@ -33,7 +42,7 @@ async def test_from_installing_to_uninstalling(
     await wait_reason(kube, "dual", "Terminating")
     text = await operator.do(commands(PAGE, "### NodeIPAMClusterCIDRTerminating")[0])
     assert text.startswith("dual: ")
-    assert '"n"' in text or " n " in text
+    assert "Node n for one" in text
     await kube.delete(f"{NODES}/n")
     for command in others:
         await operator.do(command)
@@ -42,16 +51,13 @@ async def test_from_installing_to_uninstalling(
     assert [] == await ours(kube)
 
 
-@pytest.mark.parametrize(
-    "alert",
-    ["NodeIPAMConflict", "NodeIPAMExhausted", "NodeIPAMNodesSetAside", "NodeIPAMDown", "NodeIPAMNoLeader"],
-)
-async def test_runbook(operator: Operator, alert: str, deployed: Callable[[], Awaitable[Replica]]) -> None:
-    """The commands of a runbook are understood by this API server."""
+async def test_runbooks(operator: Operator, deployed: Callable[[], Awaitable[Replica]]) -> None:
+    """The commands of the runbooks are understood by this API server."""
     await operator.follow(PAGE, "## Install")
     replica = await deployed()
     await replica.ready()
-    await operator.follow(PAGE, f"### {alert}")
+    for alert in RUNBOOKS:
+        await operator.follow(PAGE, f"### {alert}")
     assert 0 == replica.stop()
 
 

@@ -1,15 +1,15 @@
 """make setup-test-env, run and teardown-test-env: all but kind itself, for which a program stands in."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.kube import CLUSTER_CIDRS, Kube
+from tests.e2e.shipped.pages import Operator
 from tests.e2e.shipped.release import DEFINITION, DEPLOYMENT
-from tests.e2e.shown import kubectl_environment, shell
+from tests.e2e.shown import shell
 from tests.image.engine import BASE, CA_BUNDLE, ROOT, Engine
 
 # Writes down how it is called, and the size of an archive that it is given; its cluster is the test's.
@@ -28,22 +28,13 @@ pytestmark = [pytest.mark.programs("helm4", "podman", "mmdebstrap"), pytest.mark
 
 
 @pytest.fixture
-def environment(program: Callable[[str], Path], plane: ControlPlane, tmp_path: Path) -> dict[str, str]:
-    """One in which there are helm, kubectl, and a kind that stands in; it writes to `calls`."""
-    found, folder = kubectl_environment(plane), tmp_path / "bin"
-    folder.mkdir()
-    (folder / "helm").symlink_to(program("helm4"))
-    kind = folder / "kind"
+def environment(operator: Operator, plane: ControlPlane, tmp_path: Path) -> dict[str, str]:
+    """An operator's, with a kind that stands in and writes to `calls`, and no cluster yet."""
+    kind = tmp_path / "bin" / "kind"
     kind.write_text(KIND.format(calls=tmp_path / "calls", kubeconfig=plane.kubeconfig("admin")))
     kind.chmod(0o755)
-    del found["KUBECONFIG"]
-    own = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
-    return {
-        **own,
-        **found,
-        "PATH": f"{folder}{os.pathsep}{found['PATH']}",
-        "TEST_ENV_KUBECONFIG_PATH": str(tmp_path / "cluster" / "kubeconfig"),
-    }
+    found = os.environ | operator.env | {"TEST_ENV_KUBECONFIG_PATH": str(tmp_path / "cluster" / "kubeconfig")}
+    return {name: value for name, value in found.items() if name not in {"KUBECONFIG", *OF_MAKE}}
 
 
 async def test_run(environment: dict[str, str], engine: Engine, kube: Kube, tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ async def test_a_standby_says_nothing_about_states(w: World) -> None:
     await serve(w)
     standby = w.start("b")
     await w.rest(1)
-    assert standby.metric(f"{PREFIX}_max_cidrs", **LABELS) == 4
+    assert 4 == standby.metric(f"{PREFIX}_max_cidrs", **LABELS)
     assert "node_ipam_controller_cluster_cidr_state" not in {name for name, _, _ in standby.samples()}
 
 
