@@ -125,7 +125,7 @@ build: $(STAMP) ## Source archive and wheel, tried in an empty environment
 	rm -rf dist build
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/python -m twine check --strict dist/*
-	$(BIN)/python -m zipfile -l dist/*.whl | grep -q 'nodeipam/py.typed'
+	$(BIN)/python -m zipfile -l dist/*.whl | grep 'nodeipam/py.typed' >/dev/null
 	$(PYTHON) -m venv build/empty
 	build/empty/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/run.txt
 	build/empty/bin/python -m pip install --quiet --disable-pip-version-check --no-deps dist/*.whl
