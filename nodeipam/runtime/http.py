@@ -1,39 +1,38 @@
-"""The transport over HTTP: one aiohttp session to one API server.
+"""The transport over HTTP: calls to one API server.
 
 Below this seam lie connections, TLS, DNS and credentials; nothing of them comes up but answers and
-a :class:`~nodeipam.runtime.errors.TransportError`. A write is sent once: neither aiohttp nor this module
-repeats it, since whoever sent it has checked a lease in that moment, and not for a later one. No redirect is
-followed, and no secret is ever part of a message or a repr.
+a :class:`~nodeipam.runtime.errors.TransportError`. A write is sent once, since whoever sent it has checked
+a lease in that moment, and not for a later one. No redirect is followed, and no secret is ever part of a
+message or a repr.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import socket
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 from urllib.parse import quote, urlencode, urlsplit
 
-import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
-from yarl import URL
-
+from .connector import Connector, NoConnection, proxy_authorization
 from .credentials import Credentials
 from .errors import ConfigurationError, CredentialsError, ProtocolError, TransportError
+from .http1 import BrokenOff, Connection, Disconnected, NotHTTP, Response
 from .transport import Answer, Call
 
 __all__ = ["HTTPTransport"]
 
-T = TypeVar("T")
-
 _CHUNK = 256 * 1024
-"""Bytes asked for at a time, and half of what a connection buffers before it stops reading."""
+"""Bytes that are read at a time."""
 
-_IDLE = 15.0
-"""Seconds an unused connection is kept. Short, since a pool survives a dead peer for no longer than this."""
+_FAILURES = (BrokenOff, CredentialsError, Disconnected, NotHTTP, OSError, ValueError)
+"""How an exchange may fail, and what a malformed address makes asyncio raise."""
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+"""What a header may say (RFC 9110, 5.5). A line break in a token would be a header of its own."""
 
 
 class HTTPTransport:
@@ -55,22 +54,15 @@ class HTTPTransport:
             )
         self._credentials = credentials
         self._base = credentials.server.rstrip("/")
-        self._host = urlsplit(self._base).netloc
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE, socket_factory=_socket),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": user_agent, "Accept-Encoding": "identity"},
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout),
-            auto_decompress=False,
-            read_bufsize=_CHUNK,
-            trust_env=False,
-        )
-        # aiohttp would silently repeat a PUT or DELETE whose connection broke, and a 409 to the second would
-        # hide that the first was carried out. There is no public switch for this; a test guards this one.
-        self._session._retry_connection = False  # noqa: SLF001
+        url = urlsplit(self._base)
+        self._host = url.netloc
+        self._through_proxy = url.scheme == "http" and credentials.proxy is not None
+        self._target = self._base if self._through_proxy else url.path
+        self._always = {"Host": url.netloc, "User-Agent": user_agent, "Accept-Encoding": "identity"}
+        self._connector = Connector(credentials, timeout=connect_timeout)
 
     def __repr__(self) -> str:
-        return f"<HTTPTransport {self._base} {'closed' if self._session.closed else 'open'}>"
+        return f"<HTTPTransport {self._base} {'closed' if self._connector.closed else 'open'}>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -85,57 +77,78 @@ class HTTPTransport:
 
     def open(self, call: Call) -> _Exchange:
         """Send `call`, as :meth:`nodeipam.runtime.transport.Transport.open` promises."""
-        return _Exchange(call, self._host, self._ask)
+        return _Exchange(call, self._host, self._connector, self._ask)
 
     async def close(self) -> None:
         """Close every connection; a body that is still being read breaks off with a TransportError."""
         try:
-            await self._session.close()
+            await self._connector.close()
         finally:
             await self._credentials.close()
 
-    async def _ask(self, call: Call) -> aiohttp.ClientResponse:
+    async def _ask(self, call: Call) -> tuple[Connection, Response]:
         """Send `call`; after a 401 fetch the credentials anew, and send it once more if it is a GET.
 
         The 401 to anything else is the answer: a new attempt will have the new credentials.
         """
         sent = await self._credentials.headers()
-        response = await self._send(call, sent)
+        connection, response = await self._send(call, sent)
         if response.status != 401:
-            return response
+            return connection, response
         try:
             # Of many calls refused together, the first renews and the others find the credentials changed.
             if await self._credentials.headers() == sent:
                 await self._credentials.refresh()
         except BaseException:
-            response.close()
+            self._connector.give_back(connection)
             raise
         if call.method != "GET":
-            return response
-        response.close()
+            return connection, response
+        self._connector.give_back(connection)
         return await self._send(call, await self._credentials.headers())
 
-    async def _send(self, call: Call, identity: Mapping[str, str]) -> aiohttp.ClientResponse:
-        try:
-            return await self._send_once(call, identity)
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-            # The server may close a kept connection in the very moment in which it is used again.
-            if call.method != "GET" or isinstance(error, aiohttp.ClientConnectorError):
-                raise
-        return await self._send_once(call, identity)
+    async def _send(self, call: Call, identity: Mapping[str, str]) -> tuple[Connection, Response]:
+        if self._connector.closed:
+            raise NoConnection("the transport is closed")
+        request = self._request(call, identity)
+        if (connection := self._connector.kept()) is not None:
+            try:
+                return connection, await self._send_on(connection, request)
+            except Disconnected:
+                # The server may close a kept connection in the very moment in which it is used again.
+                if call.method != "GET":
+                    raise
+        connection = await self._connector.connect()
+        return connection, await self._send_on(connection, request)
 
-    async def _send_once(self, call: Call, identity: Mapping[str, str]) -> aiohttp.ClientResponse:
-        query = "?" + urlencode(call.query, quote_via=quote) if call.query else ""
-        return await self._session.request(
-            call.method,
-            URL(f"{self._base}{call.path}{query}", encoded=True),
-            headers={**call.headers, **identity},
-            data=call.body,
-            ssl=self._credentials.ssl_context() or True,
-            server_hostname=self._credentials.server_name,
-            proxy=self._credentials.proxy,
-            allow_redirects=False,
-        )
+    async def _send_on(self, connection: Connection, request: bytes) -> Response:
+        try:
+            response = connection.send(request)
+            await connection.head(response)
+        except BaseException:
+            self._connector.give_back(connection)
+            raise
+        return response
+
+    def _request(self, call: Call, identity: Mapping[str, str]) -> bytes:
+        lines = [f"{call.method} {self._target}{call.path}{_encoded(call.query)} HTTP/1.1"]
+        for headers in (self._always, call.headers, identity):
+            for name, value in headers.items():
+                if not _VALUE.fullmatch(value):
+                    raise TransportError(f"the value of the header {name} has characters that none may have")
+                lines.append(f"{name}: {value}")
+        if self._through_proxy and (line := proxy_authorization(self._credentials.proxy or "")):
+            lines.append(line)
+        body = call.body
+        if body is not None:
+            lines.append(f"Content-Length: {len(body)}")
+        head = "\r\n".join((*lines, "", "")).encode("latin-1")
+        return head if body is None else head + body
+
+
+@lru_cache(maxsize=64)
+def _encoded(query: tuple[tuple[str, str], ...]) -> str:
+    return "?" + urlencode(query, quote_via=quote) if query else ""
 
 
 class _Exchange:
@@ -147,6 +160,8 @@ class _Exchange:
     __slots__ = (
         "_ask",
         "_call",
+        "_connection",
+        "_connector",
         "_deadline",
         "_host",
         "_lines",
@@ -157,13 +172,19 @@ class _Exchange:
     )
 
     def __init__(
-        self, call: Call, host: str, ask: Callable[[Call], Awaitable[aiohttp.ClientResponse]]
+        self,
+        call: Call,
+        host: str,
+        connector: Connector,
+        ask: Callable[[Call], Awaitable[tuple[Connection, Response]]],
     ) -> None:
         self._call = call
         self._host = host
+        self._connector = connector
         self._ask = ask
         self._started = self._deadline = 0.0
-        self._response: aiohttp.ClientResponse | None = None
+        self._connection: Connection | None = None
+        self._response: Response | None = None
         self._lines: deque[bytes] = deque()
         self._rest: list[bytes] = []
         self._rest_size = 0
@@ -175,10 +196,19 @@ class _Exchange:
     async def __aenter__(self) -> Answer:
         self._started = asyncio.get_running_loop().time()
         self._deadline = self._started + self._call.timeout
-        self._response = await self._within(self._deadline, self._ask(self._call))
-        encoding = self._response.headers.get("Content-Encoding", "identity")
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                self._connection, self._response = await self._ask(self._call)
+        except _FAILURES as error:
+            failure = self._failure(error)
+        else:
+            return self._checked(self._connection, self._response)
+        raise failure
+
+    def _checked(self, connection: Connection, response: Response) -> Answer:
+        encoding = response.headers.get("Content-Encoding", "identity")
         if encoding != "identity":
-            self._response.close()
+            self._connector.give_back(connection)
             raise self._error(
                 ProtocolError, f"the answer is encoded ({encoding[:40]}), which wasn't asked for"
             )
@@ -187,25 +217,33 @@ class _Exchange:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A connection whose answer has arrived to its end is back in the pool by now; any other is closed.
-        if self._response is not None:
-            self._response.close()
+        if self._connection is not None:
+            self._connector.give_back(self._connection)
 
     @property
     def status(self) -> int:
-        return self._head.status
+        return self._answer[1].status
 
     @property
     def headers(self) -> Mapping[str, str]:
-        return self._head.headers
+        return self._answer[1].headers
 
     async def read(self, limit: int) -> bytes:
-        content = self._head.content
-        return await self._within(self._until(), content.read(min(limit, _CHUNK)))
+        connection, response = self._answer
+        if response.ended and not response.size:
+            return b""
+        limit = min(limit, _CHUNK)
+        if response.size:
+            return connection.take(response, limit)
+        try:
+            return await connection.read(response, limit, self._until())
+        except _FAILURES as error:
+            failure = self._failure(error)
+        raise failure
 
     async def readline(self, limit: int) -> bytes:
         while not self._lines and self._rest_size <= limit:
-            chunk = await self._within(self._until(), self._head.content.readany())
+            chunk = await self.read(_CHUNK)
             if not chunk:
                 last, self._rest, self._rest_size = b"".join(self._rest), [], 0
                 return last
@@ -229,46 +267,32 @@ class _Exchange:
             self._rest_size += len(chunk) - start
 
     @property
-    def _head(self) -> aiohttp.ClientResponse:
-        if self._response is None:
+    def _answer(self) -> tuple[Connection, Response]:
+        if self._connection is None or self._response is None:
             raise RuntimeError("an answer is read inside the context that open() returned")
-        return self._response
+        return self._connection, self._response
 
     def _until(self) -> float:
         if self._call.idle is None:
             return self._deadline
         return asyncio.get_running_loop().time() + self._call.idle
 
-    async def _within(self, deadline: float, step: Awaitable[T]) -> T:
-        """Await `step` until `deadline`, and turn whatever goes wrong into a TransportError."""
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await step
-        except (aiohttp.ClientResponseError, HttpProcessingError) as error:
-            message = " ".join(str(error.message).split())
-            failure = self._error(ProtocolError, f"the answer isn't HTTP ({message[:200]})")
-        except (aiohttp.ClientError, CredentialsError, OSError, RuntimeError, ValueError) as error:
-            # (A RuntimeError is how aiohttp says that the session or the connection was closed meanwhile.)
-            failure = self._error(TransportError, self._describe(error))
-            failure.__cause__ = error
-        # Raised out here, so that it has no cause that knows the request: that one's headers hold the token,
-        # and a logger that renders causes by their repr would show it.
-        raise failure
+    def _failure(self, error: Exception) -> TransportError:
+        """What went wrong below the seam, as an error of this one."""
+        if isinstance(error, NotHTTP):
+            return self._error(ProtocolError, f"the answer isn't HTTP ({error})")
+        failure = self._error(TransportError, self._describe(error))
+        failure.__cause__ = error
+        return failure
 
     def _describe(self, error: Exception) -> str:
         match error:
-            case aiohttp.ConnectionTimeoutError():
-                return "no connection in time"
             case TimeoutError(errno=None):
                 return "no answer in time" if self._response is None else "the answer stopped coming"
-            case aiohttp.ServerDisconnectedError():
+            case Disconnected():
                 return "the server closed the connection without an answer"
-            case aiohttp.ClientPayloadError():
+            case BrokenOff():
                 return "the answer broke off"
-            case aiohttp.ClientConnectorCertificateError():
-                return f"the server's certificate isn't trusted ({error.certificate_error})"
-            case aiohttp.ClientConnectorError():
-                return f"no connection ({error.os_error})"
             case CredentialsError():
                 return f"no credentials: {error}"
         return str(error) or type(error).__name__
@@ -278,19 +302,3 @@ class _Exchange:
         # Whole seconds: who reports a failure that lasts only once compares texts.
         waited = f", after {after:.0f} s" if after >= 1 else ""
         return kind(f"{self._call.method} {self._host}{self._call.path}: {what}{waited}")
-
-
-def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """A socket that notices within about half a minute that its peer is gone."""
-    family, kind, protocol, *_ = address
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (
-        ("TCP_KEEPIDLE", 15),  # seconds of silence before the first probe
-        ("TCP_KEEPINTVL", 5),  # seconds between probes
-        ("TCP_KEEPCNT", 3),
-        ("TCP_USER_TIMEOUT", 30_000),  # milliseconds that sent data may stay unacknowledged
-    ):
-        if hasattr(socket, option):
-            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-    return made

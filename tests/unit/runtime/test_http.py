@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from nodeipam.runtime.connector import tune
 from nodeipam.runtime.credentials import Anonymous
 from nodeipam.runtime.errors import ConfigurationError, CredentialsError, ProtocolError, TransportError
-from nodeipam.runtime.http import HTTPTransport, _socket
+from nodeipam.runtime.http import HTTPTransport
 from nodeipam.runtime.tls import TLSFiles
 from nodeipam.runtime.transport import Call
 
@@ -193,7 +194,8 @@ class TestConnections:
 
     async def test_keep_alive_is_set(self) -> None:
         """The socket probes a silent peer, so that a dead one is noticed."""
-        with _socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 0))) as made:
+        with socket.socket() as made:
+            tune(made)
             assert 1 == made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             assert 30_000 == made.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
 
