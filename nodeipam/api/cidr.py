@@ -10,6 +10,7 @@ Host bits are masked by both: 10.1.2.3/16 is 10.1.0.0/16.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 from nodeipam.ipam.prefix import Prefix
@@ -48,6 +49,7 @@ def parse_cidr(text: str) -> Prefix:
         raise ValueError(f"{quote(text)} is no CIDR: {_fault(address, digits)}") from None
 
 
+@lru_cache(maxsize=256)  # a Node's text is asked for by several, one right after the other: 5 us, then 0.1
 def parse_pod_cidr(text: str) -> Prefix:
     """Read a range that stands on a Node, as Go's `ParseCIDRSloppy` and `IPNet.String` do together.
 

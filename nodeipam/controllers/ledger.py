@@ -106,18 +106,25 @@ class Ledger:
             self._see_version(new)
             return
         added, removed = set(holdings(new)), set(holdings(old)) if old is not None else set()
+        reservation = self._reservations.pop(uid, None) if new.pod_cidrs else None
+        own: list[Prefix] = [] if reservation is None else [*reservation.prefixes]
         for prefix in sorted(added - removed):
-            if self._others(prefix, uid):
+            index = self.indexes[prefix.family]
+            if not self._ours_alone(prefix, uid, reservation):
                 self._conflicted.add(uid)
-            self.indexes[prefix.family].add(prefix, uid)
+            if reservation is not None and prefix in own:
+                own.remove(prefix)
+                index.hand_over(prefix, reservation, uid)
+            else:
+                index.add(prefix, uid)
         gone = sorted(removed - added)
         for prefix in gone:
             self.indexes[prefix.family].remove(prefix, uid)
-        freed = list(gone)
-        if new.pod_cidrs and (reservation := self._reservations.pop(uid, None)) is not None:
-            freed += self._vacate(reservation)
+        if reservation is not None:
+            for prefix in own:
+                self.indexes[prefix.family].remove(prefix, reservation)
         self._see_version(new)
-        self._tell(prefix for prefix in freed if prefix not in added)
+        self._tell(prefix for prefix in (*gone, *own) if prefix not in added)
 
     def _see_version(self, node: Node) -> None:
         """Settle what was decided on a version that the Node has left behind: the server refuses it now."""
@@ -170,10 +177,8 @@ class Ledger:
 
     def overlapped(self, reservation: Reservation) -> bool:
         """Whether somebody else has come to hold addresses of a reserved block: a Node may bring its own."""
-        return any(
-            owner is not reservation
-            for prefix in reservation.prefixes
-            for _, owner in self.indexes[prefix.family].holders(prefix)
+        return not all(
+            self.indexes[prefix.family].only(prefix, reservation) for prefix in reservation.prefixes
         )
 
     def release(self, reservation: Reservation) -> None:
@@ -209,7 +214,8 @@ class Ledger:
         """Whoever overlapped nobody but the owner of these prefixes is in no conflict any more."""
         owners = {owner for prefix in freed for _, owner in self.indexes[prefix.family].holders(prefix)}
         for uid in [owner for owner in owners if isinstance(owner, str) and owner in self._conflicted]:
-            if not any(self._others(prefix, uid) for prefix in self.held_by(uid)):
+            own = self._reservations.get(uid)
+            if all(self._ours_alone(prefix, uid, own) for prefix in self.held_by(uid)):
                 self._conflicted.discard(uid)
 
     # Questions
@@ -251,6 +257,11 @@ class Ledger:
     def in_conflict(self, uid: str) -> bool:
         """Whether this Node overlapped another when it was seen."""
         return uid in self._conflicted
+
+    def _ours_alone(self, prefix: Prefix, uid: str, own: Reservation | None) -> bool:
+        """Whether nobody but this Node, and what is reserved for it, holds addresses of a prefix."""
+        index = self.indexes[prefix.family]
+        return index.only(prefix, uid) if own is None else index.only(prefix, uid, own)
 
     def _others(self, prefix: Prefix, uid: str) -> list[tuple[Prefix, Holder]]:
         own = self._reservations.get(uid)

@@ -46,7 +46,7 @@ class Oddities:
         """Those of its ranges that lie in no ClusterCIDR, if there is any ClusterCIDR at all."""
         if not len(self.pools):
             return []
-        return [str(prefix) for prefix in holdings(node) if not self.pools.around(prefix)]
+        return [str(prefix) for prefix in holdings(node) if not self.pools.covers(prefix)]
 
     def _conflicts(self, node: Node) -> str:
         found = self.ledger.conflicts(node)

@@ -228,6 +228,10 @@ class PoolSet:
         holders = self._ranges[prefix.family].holders(prefix)
         return [self._entries[uid] for inside, uid in holders if inside.contains(prefix)]
 
+    def covers(self, prefix: Prefix) -> bool:
+        """Whether it lies in a range of a pool, terminating ones included."""
+        return self._ranges[prefix.family].covers(prefix)
+
     def touching(self, prefixes: Iterable[Prefix]) -> list[PoolEntry]:
         """The pools with a range that shares addresses with one of these, each once."""
         found = {uid: None for prefix in prefixes for _, uid in self._ranges[prefix.family].holders(prefix)}

@@ -104,6 +104,40 @@ class PrefixIndex(Generic[OwnerT]):
         self._put(path, child, value)
         trie.ascend(path, trie.used(child) - (1 << shift))
 
+    def hand_over(self, prefix: Prefix, owner: OwnerT, other: OwnerT) -> None:
+        """Have `other` hold once what `owner` held once: `remove` and `add` in one.
+
+        Raises:
+            KeyError: `owner` doesn't hold exactly this prefix.
+        """
+        value, shift = prefix.value, self._shift(prefix)
+        node = self._below(value, shift)
+        if node is not None and node.shift == shift and node.value == value and node.owner == owner:
+            node.owner = other  # the one holder there is: nothing else changes, above or below
+            return
+        self.remove(prefix, owner)
+        self.add(prefix, other)
+
+    def only(self, prefix: Prefix, *owners: OwnerT) -> bool:
+        """Whether nobody but these holds an address of `prefix`."""
+        value, shift = prefix.value, self._shift(prefix)
+        node = self._top
+        while isinstance(node, Branch) and node.shift > shift:
+            side = (value ^ node.value) >> (node.shift - 1)
+            if side > 1:
+                return True
+            if node.owner is not NOBODY and not _held_by(node.owner, owners):
+                return False
+            node = node.one if side else node.zero
+        if node is None or (value ^ node.value) >> max(shift, node.shift):
+            return True
+        return all(_held_by(found.owner, owners) for found in trie.below(node, 0))
+
+    def covers(self, prefix: Prefix) -> bool:
+        """Whether one holding contains all of `prefix`."""
+        node = self._within(prefix)
+        return node is not None and node.owner is not NOBODY and node.shift >= self._shift(prefix)
+
     def free(self, prefix: Prefix) -> bool:
         """Whether no address of `prefix` is in use."""
         return self._within(prefix) is None
@@ -212,6 +246,16 @@ class PrefixIndex(Generic[OwnerT]):
             node = node.one if side else node.zero
         return path, node
 
+    def _below(self, value: int, shift: int) -> Leaf | None:
+        """What `_walk` finds in the way of a prefix."""
+        node = self._top
+        while isinstance(node, Branch) and node.shift > shift:
+            side = (value ^ node.value) >> (node.shift - 1)
+            if side > 1:
+                break
+            node = node.one if side else node.zero
+        return node
+
     def _within(self, prefix: Prefix) -> Leaf | None:
         """What overlaps a prefix: the widest holding around it, else the topmost node in it, else None."""
         value, shift = prefix.value, self._shift(prefix)
@@ -228,7 +272,7 @@ class PrefixIndex(Generic[OwnerT]):
     def _topmost(self, prefix: Prefix) -> Leaf | None:
         """The topmost node inside a prefix, whatever lies around it."""
         value, shift = prefix.value, self._shift(prefix)
-        _, node = self._walk(value, shift)
+        node = self._below(value, shift)
         if node is None or node.shift > shift or (value ^ node.value) >> shift:
             return None
         return node
@@ -286,6 +330,13 @@ class PrefixIndex(Generic[OwnerT]):
             self._holdings -= 1
         if len(counts) == 1 and 1 in counts.values():
             (node.owner,) = counts
+
+
+def _held_by(holder: Hashable, owners: tuple[Hashable, ...]) -> bool:
+    """Whether whoever holds a node is among these."""
+    if isinstance(holder, Several):
+        return all(owner in owners for owner in holder.counts)
+    return holder in owners
 
 
 def _holds(owners: Hashable, owner: Hashable) -> bool:

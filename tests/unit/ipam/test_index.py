@@ -55,6 +55,15 @@ class Comparison(RuleBasedStateMachine):
         self.index.remove(*holding)
         self.model.remove(*holding)
 
+    @precondition(lambda self: self.model.held)
+    @rule(data=st.data(), other=OWNERS)
+    def hand_over(self, data: st.DataObject, other: str) -> None:
+        """What one holds another may take over."""
+        prefix, owner = data.draw(st.sampled_from(sorted(self.model.held)))
+        self.index.hand_over(prefix, owner, other)
+        self.model.remove(prefix, owner)
+        self.model.add(prefix, other)
+
     @rule(data=st.data(), owner=OWNERS)
     def remove_what_is_not_there(self, data: st.DataObject, owner: str) -> None:
         """What isn't held can't be given back, and trying changes nothing."""
@@ -62,6 +71,8 @@ class Comparison(RuleBasedStateMachine):
         if (prefix, owner) not in self.model.held:
             with pytest.raises(KeyError, match="is not held by"):
                 self.index.remove(prefix, owner)
+            with pytest.raises(KeyError, match="is not held by"):
+                self.index.hand_over(prefix, owner, "other")
 
     @rule(data=st.data())
     def allocate(self, data: st.DataObject) -> None:
@@ -83,6 +94,9 @@ class Comparison(RuleBasedStateMachine):
         assert [h for h in overlapping if h[0].length < prefix.length] == sorted(self.index.around(prefix))
         assert [h for h in overlapping if prefix.contains(h[0])] == sorted(self.index.inside(prefix))
         assert (not overlapping) == self.index.free(prefix)
+        for owners in (("a",), ("a", "b")):
+            assert {owner for _, owner in overlapping}.issubset(owners) == self.index.only(prefix, *owners)
+        assert any(h[0].contains(prefix) for h in overlapping) == self.index.covers(prefix)
         assert self.model.used(prefix) == self.index.used(prefix)
         assert self.model.last(prefix) == self.index.last(prefix)
 
