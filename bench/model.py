@@ -21,8 +21,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from bench.assignment import usage
-from bench.bareclient import Node
+from bench.process import usage
 from nodeipam.testing import APIServer, HTTPServer
 
 IN_FLIGHT = 16
@@ -37,9 +36,17 @@ _MANAGERS = {
 }
 
 
+class _Named(msgspec.Struct):
+    name: str
+
+
+class _Node(msgspec.Struct):
+    metadata: _Named
+
+
 class _Page(msgspec.Struct):
     metadata: dict[str, Any]
-    items: list[Node]
+    items: list[_Node]
 
 
 def node(number: int) -> dict[str, Any]:
@@ -203,9 +210,9 @@ async def measure(url: str, pid: int, count: int) -> None:
     address = "127.0.0.1", int(url.rpartition(":")[2])
     for what in ("PATCH", "PATCH, watched"):
         watch = asyncio.create_task(read_watch(address, version)) if "watched" in what else None
-        before = usage(pid)[0]
+        before = usage(pid).cpu
         seconds = await patches(address, names, count)
-        cpu = usage(pid)[0] - before
+        cpu = usage(pid).cpu - before
         rate = count / seconds
         print(
             f"{what:15} {rate:6.0f} a second, {rate / LEAST_RATE:.2f} of {LEAST_RATE}; "
@@ -221,7 +228,7 @@ async def measure(url: str, pid: int, count: int) -> None:
 
 def report_memory(what: str, pid: int) -> None:
     """Print the peak of a process's memory."""
-    peak = usage(pid)[1]
+    peak = usage(pid).peak
     print(f"{what:15} {peak:6.0f} MiB at the peak, {peak / MOST_MEMORY:.2f} of {MOST_MEMORY}")
 
 

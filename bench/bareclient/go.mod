@@ -1,0 +1,3 @@
+module nodeipam/bench/bareclient
+
+go 1.26.0

@@ -1,0 +1,75 @@
+"""Who is measured: each starts as a process on a cluster, and does all that it does by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from bench.cluster import Cluster
+from tests.e2e.controlplane.processes import Process
+from tests.e2e.replica import Replica
+from tests.programs import provide
+
+__all__ = ["BARE", "DEFAULTS", "LIFTED", "NODEIPAM", "Contestant", "replica"]
+
+LIFTED_FLAGS = ("--kube-api-qps=10000", "--kube-api-burst=10000")
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A program, and how it is started."""
+
+    name: str
+    launch: Callable[[Cluster], Awaitable[Process]]
+    """Makes the process, not yet started."""
+    lease: str = ""
+    """The path of the Lease it elects itself by; empty: it doesn't."""
+
+
+async def replica(cluster: Cluster, name: str = "nodeipam", *flags: str) -> Replica:
+    """Run it as it is deployed: in cluster, with its ServiceAccount's rights and leader election."""
+    return Replica.in_cluster(
+        name,
+        "--log-level=info",
+        *flags,
+        plane=cluster.plane,
+        token=await cluster.token(),
+        namespace="nodeipam",
+        folder=cluster.folder,
+        env={"PYTHONWARNINGS": ""},
+    )
+
+
+async def _nodeipam(cluster: Cluster) -> Process:
+    return (await replica(cluster)).process
+
+
+async def _bare(cluster: Cluster) -> Process:
+    argv = [str(cluster.bareclient), "patch"]
+    return Process("bareclient", argv, log=cluster.folder / "bareclient.log", env=cluster.environment)
+
+
+def _manager(*flags: str) -> Callable[[Cluster], Awaitable[Process]]:
+    async def launch(cluster: Cluster) -> Process:
+        argv = [
+            str(provide("kube-controller-manager", lambda _: None)),
+            f"--kubeconfig={cluster.plane.kubeconfig('admin')}",
+            "--controllers=node-ipam-controller",
+            "--allocate-node-cidrs",
+            "--cluster-cidr=10.0.0.0/8,fd00::/48",
+            "--node-cidr-mask-size-ipv4=24",
+            "--node-cidr-mask-size-ipv6=64",
+            "--secure-port=0",
+            *flags,
+        ]
+        return Process("kube-controller-manager", argv, log=cluster.folder / "manager.log")
+
+    return launch
+
+
+_LEASES = "/apis/coordination.k8s.io/v1/namespaces"
+NODEIPAM = Contestant("nodeipam", _nodeipam, f"{_LEASES}/nodeipam/leases/node-ipam-controller")
+BARE = Contestant("bare client", _bare)
+_MANAGERS_LEASE = f"{_LEASES}/kube-system/leases/kube-controller-manager"
+DEFAULTS = Contestant("kube-controller-manager", _manager(), _MANAGERS_LEASE)
+LIFTED = Contestant("kube-controller-manager, lifted", _manager(*LIFTED_FLAGS), _MANAGERS_LEASE)
