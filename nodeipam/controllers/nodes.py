@@ -6,6 +6,7 @@ block until the truth is read; a version is read, the lease checked and the requ
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +76,8 @@ class NodeReconciler:
 
     async def __call__(self, request: Request) -> Result | None:
         """Look at one Node and do what it needs."""
-        await self.nodes.wait(lambda: not self.nodes.replacing)
+        if self.nodes.replacing:
+            await self.nodes.wait(lambda: not self.nodes.replacing)
         node = self.nodes.store.get(request)
         if node is None or node.pod_cidrs:
             self.waiting.remove(request.name)
@@ -167,7 +169,8 @@ class NodeReconciler:
             stats.allocations += 1
             stats.observe(choice.tries)
         self.waiting.remove(node.metadata.name, served_by=entry)
-        log.debug("reserved", reservation=reservation, clusterCIDR=entry.obj.metadata.name)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("reserved", reservation=reservation, clusterCIDR=entry.obj.metadata.name)
         return reservation
 
     def _is_stale(self, held: Reservation) -> bool:

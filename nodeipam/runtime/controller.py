@@ -101,6 +101,7 @@ class Controller:
         self._surroundings: _Surroundings | None = None
         self._queue: WorkQueue[Request] | None = None
         self._syncing: asyncio.Timeout | None = None
+        self._active = 0
         self._lost = False
         self._log = _log.bind(controller=name)
 
@@ -127,7 +128,7 @@ class Controller:
         self._panics = metrics.reconcile_panics.labels(self.name)
         self._timeouts = metrics.reconcile_timeouts.labels(self.name)
         self._time = metrics.reconcile_time.labels(self.name)
-        self._active = metrics.active_workers.labels(self.name)
+        metrics.active_workers.attach(self.name, lambda: self._active)
         metrics.max_concurrent_reconciles.labels(self.name).set(self.workers)
 
     def enqueue(self, request: Request, lane: Lane = Lane.LIVE) -> None:
@@ -223,25 +224,20 @@ class Controller:
         return True
 
     async def _process(self, queue: WorkQueue[Request], request: Request, scope: TaskScope) -> None:
+        self._active += 1
         try:
-            result = await aio.time(
-                self._time,
-                aio.track_inprogress(
-                    self._active,
-                    aio.count_exceptions(self._errors, self._attempt(request, scope), exc=Exception),
-                ),
-            )
+            result = await aio.time(self._time, self._attempt(request, scope))
         except TerminalError as error:
-            self._results["error"].inc()
+            self._count_error()
             self._terminal_errors.inc()
             queue.forget(request)
             self._log.error("reconcile failed, and retrying can't help", key=str(request), error=_say(error))
         except LeadershipLost as error:
-            self._results["error"].inc()
+            self._count_error()
             queue.retry(request, at_least=_TERM_END)
             self._tell_lost(request, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is logged and retried
-            self._results["error"].inc()
+            self._count_error()
             self._retry(queue, request, error)
         else:
             queue.forget(request)
@@ -250,6 +246,12 @@ class Controller:
             else:
                 self._results["requeue_after"].inc()
                 queue.add_after(request, result.requeue_after, Lane.BACKGROUND)
+        finally:
+            self._active -= 1
+
+    def _count_error(self) -> None:
+        self._results["error"].inc()
+        self._errors.inc()
 
     async def _attempt(self, request: Request, scope: TaskScope) -> Result | None:
         deadline = asyncio.timeout(self.timeout)

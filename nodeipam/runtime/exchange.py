@@ -6,14 +6,16 @@ counts an answer when its head has arrived, with code `<error>` where none did.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import TracebackType
 from typing import Any, TypeVar
 
 import msgspec
+from prometheus_client import Counter, Histogram
 
 from .clock import Clock
 from .errors import KubeError, ProtocolError
@@ -29,16 +31,29 @@ T = TypeVar("T")
 _ERROR_LIMIT = 64 * 1024
 _CHUNK = 256 * 1024
 
+_KIND_FIRST = re.compile(rb'\{"kind":"([A-Za-z]+)"')
+"""How built-in kinds begin. So a page of megabytes isn't parsed once more for its kind."""
+
 
 class Exchanges:
     """Carries calls out over `transport`."""
 
-    __slots__ = ("_clock", "_metrics", "_transport")
+    __slots__ = ("_clock", "_duration", "_requests", "_transport")
 
     def __init__(self, transport: Transport, *, clock: Clock, metrics: Metrics) -> None:
         self._transport = transport
         self._clock = clock
-        self._metrics = metrics
+
+        @cache
+        def requests(code: str, method: str) -> Counter:
+            return metrics.rest_client_requests.labels(code, method, transport.host)
+
+        @cache
+        def duration(method: str) -> Histogram:
+            return metrics.rest_client_request_duration.labels(method, transport.host)
+
+        self._requests = requests
+        self._duration = duration
 
     def open(self, call: Call) -> AbstractAsyncContextManager[Answer]:
         """As the transport's `open`, but only a success comes in; no await before the transport is called.
@@ -62,8 +77,7 @@ class Exchanges:
                 body = await _read(call, answer, limit, seen)
                 return Reply(call, answer.status, answer.headers, body)
         finally:
-            took = self._clock.monotonic() - began
-            self._metrics.rest_client_request_duration.labels(call.method, self._transport.host).observe(took)
+            self._duration(call.method).observe(self._clock.monotonic() - began)
 
     async def check(self, call: Call, answer: Answer) -> None:
         """Return if `answer` is a success, else read and raise its error."""
@@ -80,7 +94,7 @@ class Exchanges:
 
     def count(self, call: Call, code: str) -> None:
         """Count one answer, or its absence."""
-        self._metrics.rest_client_requests.labels(code, call.method, self._transport.host).inc()
+        self._requests(code, call.method).inc()
 
     def hand_over(self, call: Call) -> AbstractAsyncContextManager[Answer]:
         """Give `call` to the transport."""
@@ -103,7 +117,7 @@ class Reply:
             ProtocolError: it isn't JSON of that type, or is of another kind. The message shows how it begins.
         """
         try:
-            if not kinds or (kind := _decoder(_Kind).decode(self.body).kind) in kinds:
+            if not kinds or (kind := _kind(self.body)) in kinds:
                 return _decoder(type).decode(self.body)
             why = f"a {kinds[0]} was expected, not {kind or 'something without a kind'}"
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -153,6 +167,11 @@ class _Kind(msgspec.Struct):
 def what(call: Call) -> str:
     """The call's name in messages."""
     return f"{call.method} {call.path}"
+
+
+def _kind(body: bytes) -> str:
+    first = _KIND_FIRST.match(body)
+    return first[1].decode() if first is not None else _decoder(_Kind).decode(body).kind
 
 
 @lru_cache(maxsize=256)

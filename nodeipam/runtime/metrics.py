@@ -167,8 +167,8 @@ class Metrics:
             "Reconciles that may run at the same time.",
             ("controller",),
         )
-        self.active_workers = self._gauge(
-            "controller_runtime_active_workers", "Reconciles that are running now.", ("controller",)
+        self.active_workers = self._live(
+            "controller_runtime_active_workers", "Reconciles that are running now.", "controller"
         )
 
     def _leader_election(self) -> None:
