@@ -53,6 +53,11 @@ class SelectorIndex(Generic[K]):
     def __contains__(self, key: K) -> bool:
         return key in self._filed
 
+    @property
+    def selective(self) -> bool:
+        """Whether any selector looks at a Node's name or labels."""
+        return bool(self._places)
+
     def add(self, key: K, selector: Selector | None) -> None:
         """File `selector` under `key`, in place of the one it had. None matches every Node."""
         self.remove(key)

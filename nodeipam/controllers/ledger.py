@@ -156,12 +156,12 @@ class Ledger:
         uid = node.metadata.uid
         if uid in self._reservations:
             raise AssertionError(f"Node {node.metadata.name} ({uid}) has a reservation already")
-        for prefix in prefixes:
-            if not self.indexes[prefix.family].free(prefix):
-                raise AssertionError(f"{prefix} was chosen for Node {node.metadata.name} but isn't free")
         reservation = Reservation(uid, node.metadata.name, pool, prefixes, term)
-        for prefix in prefixes:
-            self.indexes[prefix.family].add(prefix, reservation)
+        for number, prefix in enumerate(prefixes):
+            if not self.indexes[prefix.family].claim(prefix, reservation):
+                for claimed in prefixes[:number]:
+                    self.indexes[claimed.family].remove(claimed, reservation)
+                raise AssertionError(f"{prefix} was chosen for Node {node.metadata.name} but isn't free")
         self._reservations[uid] = reservation
         return reservation
 

@@ -218,7 +218,8 @@ class PoolSet:
     def candidates(self, node: Node) -> list[PoolEntry]:
         """The pools that a Node may be served from, the first choice first; terminating ones are left out."""
         meta = node.metadata
-        matches = self._by_selector.match(meta.name, meta.labels)
+        labels = meta.labels if self._by_selector.selective else {}
+        matches = self._by_selector.match(meta.name, labels)
         by_uid = {entry.uid: entry for entry, _ in matches}
         pools = order((entry.pool, matched) for entry, matched in matches if entry.pool is not None)
         return [by_uid[pool.uid] for pool in pools]

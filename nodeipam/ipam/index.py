@@ -56,9 +56,25 @@ class PrefixIndex(Generic[OwnerT]):
         path, node = self._walk(value, shift)
         if node is not None and node.shift == shift and node.value == value:
             self._share(path, node, owner)
-            return
+        else:
+            self._insert(path, node, Leaf(value, shift, owner))
+
+    def claim(self, prefix: Prefix, owner: OwnerT) -> bool:
+        """Record that `owner` holds `prefix` if no address of it is in use; returns whether that was so."""
+        value, shift = prefix.value, self._shift(prefix)
+        path, node = self._walk(value, shift)
+        if node is not None and not (value ^ node.value) >> max(shift, node.shift):
+            return False
+        for branch in path:
+            if branch.owner is not NOBODY:
+                return False
+        self._insert(path, node, Leaf(value, shift, owner))
+        return True
+
+    def _insert(self, path: list[Branch], node: Leaf | None, leaf: Leaf) -> None:
+        """Put in a prefix that no node has yet, where `_walk` found the way to it."""
+        value, shift = leaf.value, leaf.shift
         self._holdings += 1
-        leaf = Leaf(value, shift, owner)
         if node is None:
             self._put(path, leaf, value)
             trie.ascend(path, 1 << shift)
@@ -68,7 +84,7 @@ class PrefixIndex(Generic[OwnerT]):
             self._put(path, trie.join(node, leaf, fork), value)
             trie.ascend(path, 1 << shift)
         elif shift > node.shift:
-            outer = Branch(value, shift, owner, None, None, -1, 1 << shift)
+            outer = Branch(value, shift, leaf.owner, None, None, -1, 1 << shift)
             outer.put(node, node.value)
             self._put(path, outer, value)
             trie.ascend(path, (1 << shift) - trie.used(node))
@@ -131,6 +147,8 @@ class PrefixIndex(Generic[OwnerT]):
             node = node.one if side else node.zero
         if node is None or (value ^ node.value) >> max(shift, node.shift):
             return True
+        if not isinstance(node, Branch):
+            return _held_by(node.owner, owners)
         return all(_held_by(found.owner, owners) for found in trie.below(node, 0))
 
     def covers(self, prefix: Prefix) -> bool:
@@ -334,9 +352,9 @@ class PrefixIndex(Generic[OwnerT]):
 
 def _held_by(holder: Hashable, owners: tuple[Hashable, ...]) -> bool:
     """Whether whoever holds a node is among these."""
-    if isinstance(holder, Several):
-        return all(owner in owners for owner in holder.counts)
-    return holder in owners
+    if holder in owners:
+        return True
+    return isinstance(holder, Several) and all(owner in owners for owner in holder.counts)
 
 
 def _holds(owners: Hashable, owner: Hashable) -> bool:

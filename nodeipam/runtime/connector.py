@@ -50,7 +50,7 @@ class Connector:
         self._used: dict[Connection, ssl.SSLContext | None] = {}
         self._timer: asyncio.TimerHandle | None = None
         # All connections read into this one: what came is taken out before another one's turn.
-        self._buffer = bytearray(_READ)
+        self._buffer = memoryview(bytearray(_READ))
         self.closed = False
 
     def __repr__(self) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from types import TracebackType
 from typing import Any, TypeVar
@@ -101,14 +100,16 @@ class Exchanges:
         return self._transport.open(call)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """A success that has arrived completely."""
 
     call: Call
     status: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
+    headers: Mapping[str, str]
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"<Reply {self.status} to {what(self.call)}>"
 
     def decode(self, type: Any, *, kinds: tuple[str, ...] = ()) -> Any:
         """The body as an object of `type`; `kinds` are those that it may be of.

@@ -14,6 +14,7 @@ import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
+from itertools import chain
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote, urlencode, urlsplit
@@ -60,6 +61,7 @@ class HTTPTransport:
         self._target = self._base if self._through_proxy else url.path
         self._always = {"Host": url.netloc, "User-Agent": user_agent, "Accept-Encoding": "identity"}
         self._connector = Connector(credentials, timeout=connect_timeout)
+        self._fields = lru_cache(maxsize=16)(self._written)
 
     def __repr__(self) -> str:
         return f"<HTTPTransport {self._base} {'closed' if self._connector.closed else 'open'}>"
@@ -131,19 +133,23 @@ class HTTPTransport:
         return response
 
     def _request(self, call: Call, identity: Mapping[str, str]) -> bytes:
-        lines = [f"{call.method} {self._target}{call.path}{_encoded(call.query)} HTTP/1.1"]
-        for headers in (self._always, call.headers, identity):
-            for name, value in headers.items():
-                if not _VALUE.fullmatch(value):
-                    raise TransportError(f"the value of the header {name} has characters that none may have")
-                lines.append(f"{name}: {value}")
-        if self._through_proxy and (line := proxy_authorization(self._credentials.proxy or "")):
-            lines.append(line)
+        fields = self._fields(tuple(call.headers.items()), tuple(identity.items()))
+        line = f"{call.method} {self._target}{call.path}{_encoded(call.query)} HTTP/1.1\r\n"
         body = call.body
-        if body is not None:
-            lines.append(f"Content-Length: {len(body)}")
-        head = "\r\n".join((*lines, "", "")).encode("latin-1")
-        return head if body is None else head + body
+        if body is None:
+            return f"{line}{fields}\r\n".encode("latin-1")
+        return f"{line}{fields}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
+
+    def _written(self, *groups: tuple[tuple[str, str], ...]) -> str:
+        """The header lines of every request, and these."""
+        lines = []
+        for name, value in chain(self._always.items(), *groups):
+            if not _VALUE.fullmatch(value):
+                raise TransportError(f"the value of the header {name} has characters that none may have")
+            lines.append(f"{name}: {value}\r\n")
+        if self._through_proxy:
+            lines.append(proxy_authorization(self._credentials.proxy or ""))
+        return "".join(lines)
 
 
 @lru_cache(maxsize=64)

@@ -135,7 +135,10 @@ class Response:
             data = data[end + 4 :]
         if not _FIELDS.fullmatch(fields):
             raise NotHTTP("its headers are malformed")
-        self.headers.extend((name, value.rstrip(" \t")) for name, value in _FIELD.findall(fields))
+        pairs = _FIELD.findall(fields)
+        if " \r" in fields or "\t\r" in fields:
+            pairs = [(name, value.rstrip(" \t")) for name, value in pairs]
+        self.headers.extend(pairs)
         self._choose_body(status, persistent=persistent)
         self.status = status
         if self._step is Response._read_chunks:
@@ -231,7 +234,8 @@ class Connection(asyncio.BufferedProtocol):
     whatever reason, has to `abort` the connection.
     """
 
-    def __init__(self, buffer: bytearray) -> None:
+    def __init__(self, buffer: memoryview) -> None:
+        # A view, since asyncio's TLS writes to slices of what it is given: those of a bytearray are copies.
         self._loop = asyncio.get_running_loop()
         self._buffer = buffer
         self._timer: asyncio.TimerHandle | None = None
@@ -352,7 +356,7 @@ class Connection(asyncio.BufferedProtocol):
         """Keep what to send with."""
         self._transport = transport  # type: ignore[assignment] # of a stream, since the protocol is one
 
-    def get_buffer(self, sizehint: int) -> bytearray:
+    def get_buffer(self, sizehint: int) -> memoryview:
         """Where to put what comes."""
         return self._buffer
 
@@ -363,7 +367,7 @@ class Connection(asyncio.BufferedProtocol):
             self.abort()
             return
         try:
-            response.feed(bytes(memoryview(self._buffer)[:nbytes]))
+            response.feed(bytes(self._buffer[:nbytes]))
         except NotHTTP as error:
             self._error = error
             self.abort()

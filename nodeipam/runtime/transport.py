@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
+
+import msgspec
 
 __all__ = ["Answer", "Call", "Transport"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One HTTP request to the API server."""
 
     method: str
@@ -24,13 +25,16 @@ class Call:
     """Absolute path, already percent-encoded, without a query."""
     query: tuple[tuple[str, str], ...] = ()
     """Query parameters, not yet encoded, in order."""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     """Headers of this call; credentials and user agent are added below the seam."""
-    body: bytes | None = field(default=None, repr=False)
+    body: bytes | None = None
     timeout: float
     """Seconds for the whole exchange when `idle` is None, else until the response headers have arrived."""
     idle: float | None = None
     """For a stream: the longest silence, in seconds, before the body is given up. None: not a stream."""
+
+    def __repr__(self) -> str:
+        return f"<Call {self.method} {self.path}>"
 
 
 class Answer(Protocol):

@@ -5,8 +5,6 @@ Most stories have a pool of a single block and two Nodes: as long as the block i
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 import pytest
 
@@ -47,7 +45,7 @@ def without_pod_cidrs(call: Call) -> Call:
         return call
     body = msgspec.json.decode(call.body or b"{}")
     body.pop("spec", None)
-    return replace(call, body=msgspec.json.encode(body))
+    return msgspec.structs.replace(call, body=msgspec.json.encode(body))
 
 
 # 200
@@ -122,7 +120,7 @@ async def test_a_200_that_changed_something_else_proves_nothing(w: World) -> Non
         body = msgspec.json.decode(call.body or b"{}")
         body.pop("spec", None)
         body["metadata"]["annotations"] = {"seen": str(w.server.version)}
-        return replace(call, body=msgspec.json.encode(body))
+        return msgspec.structs.replace(call, body=msgspec.json.encode(body))
 
     w.webhook = stamp
     await add_both(w)

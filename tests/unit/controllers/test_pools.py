@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 import pytest
 
@@ -99,7 +97,7 @@ async def test_a_finalizer_that_is_dropped_is_tried_again(w: World) -> None:
             return call
         body = msgspec.json.decode(call.body or b"{}")
         body["metadata"].pop("finalizers")
-        return replace(call, body=msgspec.json.encode(body))
+        return msgspec.structs.replace(call, body=msgspec.json.encode(body))
 
     w.webhook = drop
     w.add(pool("a", BLOCK, bits=4), pool("b", "10.1.0.0/24", bits=4), node("n"))

@@ -515,6 +515,15 @@ class TestTLS:
         ):
             assert (200, b"{}") == await fetch(transport)
 
+    async def test_much_at_once(self, tmp_path: Path) -> None:
+        """A body of many TLS records, which arrive together, is read as it was sent."""
+        ca, body = Authority(tmp_path), bytes(range(256)) * 2_000
+        async with (
+            serve(replies(answer(body)), ca.context()) as server,
+            HTTPTransport(Identity(server.url, tls=TLSFiles(ca=str(ca.path)))) as transport,
+        ):
+            assert (200, body) == await fetch(transport)
+
     async def test_unknown_authority(self, tmp_path: Path) -> None:
         """A certificate of somebody else's CA is refused before anything is sent."""
         ca, other = Authority(tmp_path), Authority(tmp_path, "other")
