@@ -11,18 +11,19 @@ import asyncio
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.environment import ROOT, make_environment
 from tests.e2e.controlplane import Binaries, ControlPlane, find
 from tests.e2e.kube import CLUSTER_CIDRS, NODES, Kube, cluster_cidr, read_manifests
 from tests.programs import Unavailable
 
 __all__ = ["Cluster", "Clusters"]
 
-ROOT = Path(__file__).parent.parent
 _NAMESPACE = "nodeipam"
 
 
@@ -34,8 +35,8 @@ class Cluster:
     kube: Kube
     folder: Path
     bareclient: Path
-    version: str
-    """The resourceVersion of Nodes when the run began."""
+    python: Path
+    """The interpreter of an environment in which nodeipam is installed."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -51,6 +52,11 @@ class Cluster:
         """A token of nodeipam's ServiceAccount."""
         return await self.kube.token_for(_NAMESPACE, "node-ipam-controller")
 
+    async def version(self) -> str:
+        """The resourceVersion of Nodes by now."""
+        first = await self.kube.request("GET", NODES, params={"limit": "1"})
+        return str(first["metadata"]["resourceVersion"])
+
     async def make_nodes(self, *flags: str) -> None:
         """Let Nodes join; see `bareclient make -h`."""
         process = await asyncio.create_subprocess_exec(
@@ -62,17 +68,19 @@ class Cluster:
 
 
 class Clusters:
-    """Makes them, below one folder.
+    """Makes them, below one folder. nodeipam is run by an interpreter like `python`.
 
     Raises:
         Unavailable: a program is missing that can't be built either; the message says which.
     """
 
-    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, say: Callable[[str], None], *, python: str = sys.executable) -> None:
         self._folder = folder
         self._say = say
         self._binaries: Binaries = find(say)
         self._bareclient = _build(folder, say)
+        say(f"installing nodeipam for {python}")
+        self._python = make_environment(folder, python)
         self._kept: dict[str, Path] = {}
         self._count = 0
 
@@ -106,9 +114,7 @@ class Clusters:
         try:
             plane.start()
             async with Kube(plane) as kube:
-                first = await kube.request("GET", NODES, params={"limit": "1"})
-                version = str(first["metadata"]["resourceVersion"])
-                yield Cluster(plane, kube, folder, self._bareclient, version)
+                yield Cluster(plane, kube, folder, self._bareclient, self._python)
         finally:
             plane.stop()
             shutil.rmtree(folder, ignore_errors=True)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from bench.cluster import Cluster
+from bench.environment import ROOT
 from tests.e2e.controlplane.processes import Process
 from tests.e2e.replica import Replica
 from tests.programs import provide
 
-__all__ = ["BARE", "DEFAULTS", "LIFTED", "NODEIPAM", "Contestant", "replica"]
+__all__ = ["BARE", "DEFAULTS", "FLOOR", "LIFTED", "NODEIPAM", "Contestant", "replica"]
 
+_ENVIRONMENT = {"PYTHONWARNINGS": "", "PYTHONSAFEPATH": "1"}  # not the tree: what is installed
 LIFTED_FLAGS = ("--kube-api-qps=10000", "--kube-api-burst=10000")
 
 
@@ -36,7 +39,8 @@ async def replica(cluster: Cluster, name: str = "nodeipam", *flags: str) -> Repl
         token=await cluster.token(),
         namespace="nodeipam",
         folder=cluster.folder,
-        env={"PYTHONWARNINGS": ""},
+        python=cluster.python,
+        env=_ENVIRONMENT,
     )
 
 
@@ -47,6 +51,11 @@ async def _nodeipam(cluster: Cluster) -> Process:
 async def _bare(cluster: Cluster) -> Process:
     argv = [str(cluster.bareclient), "patch"]
     return Process("bareclient", argv, log=cluster.folder / "bareclient.log", env=cluster.environment)
+
+
+async def _floor(cluster: Cluster) -> Process:
+    argv = [str(cluster.python), str(ROOT / "bench" / "floor.py"), str(cluster.plane.kubeconfig("admin"))]
+    return Process("floor", argv, log=cluster.folder / "floor.log", env={**os.environ, **_ENVIRONMENT})
 
 
 def _manager(*flags: str) -> Callable[[Cluster], Awaitable[Process]]:
@@ -70,6 +79,7 @@ def _manager(*flags: str) -> Callable[[Cluster], Awaitable[Process]]:
 _LEASES = "/apis/coordination.k8s.io/v1/namespaces"
 NODEIPAM = Contestant("nodeipam", _nodeipam, f"{_LEASES}/nodeipam/leases/node-ipam-controller")
 BARE = Contestant("bare client", _bare)
+FLOOR = Contestant("least in asyncio", _floor)
 _MANAGERS_LEASE = f"{_LEASES}/kube-system/leases/kube-controller-manager"
 DEFAULTS = Contestant("kube-controller-manager", _manager(), _MANAGERS_LEASE)
 LIFTED = Contestant("kube-controller-manager, lifted", _manager(*LIFTED_FLAGS), _MANAGERS_LEASE)

@@ -49,12 +49,12 @@ class Observer:
 
 @asynccontextmanager
 async def observing(cluster: Cluster, nodes: int) -> AsyncIterator[Observer]:
-    """Observe so many Nodes; the watch is open when this is entered."""
+    """Observe what changes from now on, until so many Nodes have got ranges; once entered, the watch is open."""
     process = await asyncio.create_subprocess_exec(
         cluster.bareclient,
         "observe",
         f"-nodes={nodes}",
-        f"-version={cluster.version}",
+        f"-version={await cluster.version()}",
         env=cluster.environment,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

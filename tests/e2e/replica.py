@@ -64,6 +64,7 @@ class Replica:
         namespace: str,
         folder: Path,
         env: Mapping[str, str] | None = None,
+        python: str | Path = sys.executable,
     ) -> "Replica":
         """A replica that finds what a kubelet mounts into a pod.
 
@@ -78,7 +79,7 @@ class Replica:
         (account / "namespace").write_text(namespace)
         port = free_port()
         unshare = ["unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",))]
-        argv = [*unshare, "sh", "-c", _AS_POD, "sh", str(account), *_command(name, port), *flags]
+        argv = [*unshare, "sh", "-c", _AS_POD, "sh", str(account), *_command(name, port, python), *flags]
         pod = {
             "KUBERNETES_SERVICE_HOST": "127.0.0.1",
             "KUBERNETES_SERVICE_PORT": str(plane.port),
@@ -174,9 +175,9 @@ class Replica:
             raise AssertionError(f"{self!r} ended:\n{tail(self.log, 60)}")
 
 
-def _command(name: str, port: int) -> list[str]:
+def _command(name: str, port: int, python: str | Path = sys.executable) -> list[str]:
     return [
-        sys.executable,
+        str(python),
         "-m",
         "nodeipam",
         f"--webserver-bind-address=127.0.0.1:{port}",

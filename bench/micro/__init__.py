@@ -1,0 +1,1 @@
+"""The parts, one by one and without an API server: `python -m bench.micro`."""
