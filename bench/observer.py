@@ -49,7 +49,7 @@ class Observer:
 
 @asynccontextmanager
 async def observing(cluster: Cluster, nodes: int) -> AsyncIterator[Observer]:
-    """Observe what changes from now on, until so many Nodes have got ranges; once entered, the watch is open."""
+    """Observe from now on, until so many Nodes have got ranges; once entered, the watch is open."""
     process = await asyncio.create_subprocess_exec(
         cluster.bareclient,
         "observe",
