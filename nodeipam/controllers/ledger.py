@@ -105,10 +105,13 @@ class Ledger:
         if old is not None and old.pod_cidrs == new.pod_cidrs:
             self._see_version(new)
             return
-        added, removed = set(holdings(new)), set(holdings(old)) if old is not None else set()
+        before = [] if old is None else list(holdings(old))
+        after = list(holdings(new))
         reservation = self._reservations.pop(uid, None) if new.pod_cidrs else None
         own: list[Prefix] = [] if reservation is None else [*reservation.prefixes]
-        for prefix in sorted(added - removed):
+        for prefix in after:
+            if prefix in before:
+                continue
             index = self.indexes[prefix.family]
             if not self._ours_alone(prefix, uid, reservation):
                 self._conflicted.add(uid)
@@ -117,14 +120,14 @@ class Ledger:
                 index.hand_over(prefix, reservation, uid)
             else:
                 index.add(prefix, uid)
-        gone = sorted(removed - added)
+        gone = [prefix for prefix in before if prefix not in after]
         for prefix in gone:
             self.indexes[prefix.family].remove(prefix, uid)
         if reservation is not None:
             for prefix in own:
                 self.indexes[prefix.family].remove(prefix, reservation)
         self._see_version(new)
-        self._tell(prefix for prefix in (*gone, *own) if prefix not in added)
+        self._tell(prefix for prefix in (*gone, *own) if prefix not in after)
 
     def _see_version(self, node: Node) -> None:
         """Settle what was decided on a version that the Node has left behind: the server refuses it now."""

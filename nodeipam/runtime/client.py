@@ -209,14 +209,10 @@ class Client:
         `uid` and `resource_version` are preconditions, put into the patch: if the object has another UID by
         now the server answers 409 or 422, if it has another version 409, and changes nothing.
         """
-        preconditions = _preconditions(uid, resource_version)
         path = resource.path(request.namespace, request.name, subresource)
-        return await self._write(
-            "PATCH",
-            path,
-            lambda: _with_metadata(body() if callable(body) else body, preconditions),
-            content_type="application/merge-patch+json",
-        )
+        if preconditions := _preconditions(uid, resource_version):
+            body = _with_metadata(body, preconditions)
+        return await self._write("PATCH", path, body, content_type="application/merge-patch+json")
 
     async def delete(
         self,
@@ -350,5 +346,9 @@ def _preconditions(uid: str | None, resource_version: str | None) -> dict[str, s
     return {name: value for name, value in given if value is not None}
 
 
-def _with_metadata(body: Mapping[str, Any], added: Mapping[str, str]) -> Mapping[str, Any]:
-    return {**body, "metadata": {**body.get("metadata", {}), **added}} if added else body
+def _with_metadata(body: Body, added: Mapping[str, str]) -> Body:
+    def whole() -> Mapping[str, Any]:
+        given = body() if callable(body) else body
+        return {**given, "metadata": {**given.get("metadata", {}), **added}}
+
+    return whole
