@@ -9,10 +9,10 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["Row", "Section", "Target", "show", "spread"]
+__all__ = ["DOUBTFUL", "Figure", "Row", "Section", "Target", "show", "spread", "table"]
 
 DOUBTFUL = 0.2
-"""How far the bare client's own times may lie apart, as a share of their median, for a verdict on others'."""
+"""How far two times of the bare client may lie apart, as a share of their mean, for one between to count."""
 
 
 class Row(msgspec.Struct):
@@ -42,6 +42,27 @@ class Target(msgspec.Struct):
         return self.measured <= self.limit
 
 
+class Figure(msgspec.Struct):
+    """What was measured of a part, and what it is to be compared with."""
+
+    what: str
+    measured: float
+    unit: str
+    limit: float | None = None
+    """What it ought to be at the most; at the least, where `least` is set."""
+    least: bool = False
+    beside: str = ""
+    """A peer, or the instructions it took."""
+
+    @property
+    def verdict(self) -> str:
+        """Whether it is, empty where there is no limit."""
+        if self.limit is None:
+            return ""
+        good = self.measured >= self.limit if self.least else self.measured <= self.limit
+        return "holds" if good else "missed"
+
+
 class Section(msgspec.Struct):
     """What one scenario gave."""
 
@@ -51,7 +72,7 @@ class Section(msgspec.Struct):
     rows: list[Row]
     targets: list[Target]
     doubt: str = ""
-    """Why there is no verdict, if there is none."""
+    """Which measurements were left out, and why."""
 
 
 def spread(values: Sequence[float]) -> float:
@@ -76,13 +97,26 @@ def show(section: Section, console: Console, ratios: Mapping[str, str]) -> None:
         table.add_row(row.what, *cells)
     console.print(table)
     for target in section.targets:
-        verdict = "no verdict" if section.doubt else "holds" if target.holds else "missed"
+        verdict = "holds" if target.holds else "missed"
         console.print(
-            f"  {verdict:10} {target.what}: {target.measured:.3g} {target.unit} (at most {target.limit:g})"
+            f"  {verdict:6} {target.what}: {target.measured:.3g} {target.unit} (at most {target.limit:g})"
         )
     if section.doubt:
         console.print(f"  {section.doubt}")
     console.print()
+
+
+def table(title: str, figures: Sequence[Figure]) -> Table:
+    """The figures of one part."""
+    made = Table(title=title, title_justify="left", title_style="bold", show_header=False)
+    for justify in ("left", "right", "left", "right", "left"):
+        made.add_column(justify=justify)
+    for figure in figures:
+        bound = "at least" if figure.least else "at most"
+        limit = "" if figure.limit is None else f"{bound} {figure.limit:g}"
+        measured = f"{_text(figure.measured)} {figure.unit}"
+        made.add_row(figure.what, measured, figure.beside, limit, figure.verdict)
+    return made
 
 
 def _cell(values: Sequence[float], unit: str) -> str:

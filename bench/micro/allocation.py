@@ -1,12 +1,7 @@
-"""What allocation costs: time and memory of the prefix index, as ratios.
+"""What allocation costs: finding and recording a block among few and many holdings, and the memory of them.
 
-Run it with `python bench/allocation.py`. It prints for each case
-
-- what finding and recording a block costs at 1,000 and at 100,000 holdings (the ratio says how it scales),
-- the same against the plain way, which checks each block in turn against all holdings with `ipaddress`,
-- the memory of two indexes a dual-stack Node, against its two `ipaddress` networks in a dict by name.
-
-Times are process time, the median of several rounds; absolute figures belong to the machine they come from.
+The peer is the plain way: `ipaddress`, each block in turn checked against all that are in use. Times are
+process time, the median of several rounds.
 """
 
 from __future__ import annotations
@@ -19,6 +14,7 @@ import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bench.report import Figure
 from nodeipam.ipam import Pool, Prefix, PrefixIndex
 
 V4 = Prefix(4, 10 << 24, 8)
@@ -54,7 +50,7 @@ def fragmented(world: World, holdings: int, rng: random.Random) -> PrefixIndex[s
     return index
 
 
-def find_and_add(world: World, holdings: int) -> float:
+def find_and_claim(world: World, holdings: int) -> float:
     """Seconds to find a block from a random cursor on and to record it."""
     rng = random.Random(1)
     index = fragmented(world, holdings, rng)
@@ -69,7 +65,8 @@ def find_and_add(world: World, holdings: int) -> float:
             if found is None:
                 raise RuntimeError(f"{world.name} is full")
             block = Prefix(family, found, length)
-            index.add(block, "taken")
+            if not index.claim(block, "taken"):
+                raise RuntimeError(f"{block} was found free and isn't")
             taken.append(block)
         rounds.append((time.process_time() - start) / count)
         for block in taken:
@@ -147,21 +144,19 @@ def ipaddress_memory(nodes: int) -> float:
     return allocated(nodes, record)
 
 
-def main() -> None:
-    """Measure all and print it."""
-    print("find + add")
+def measure() -> list[Figure]:
+    """All of it."""
+    figures = []
     for world in WORLDS:
-        few, many = find_and_add(world, 1_000), find_and_add(world, 100_000)
-        print(f"  {world.name:40} 100,000 holdings : 1,000 = {many / few:5.2f}   ({many * 1e6:.1f} µs)")
-    print("filling an empty 10.0.0.0/8 with /24 blocks, ipaddress : index")
-    for blocks in (50, 100, 200):
+        few, many = find_and_claim(world, 1_000), find_and_claim(world, 100_000)
+        beside = f"{many / few:.2f} times that at 1,000 holdings"
+        figures.append(Figure(f"find and reserve, {world.name}", many * 1e6, "µs", 12, beside=beside))
+    for blocks in (50, 200):
         plain, index = filled(blocks, with_ipaddress()), filled(blocks, with_pool())
-        print(f"  {blocks:4} blocks {plain / index:8.0f}   ({index * 1e6:.1f} µs)")
+        beside = f"with ipaddress, block by block: {plain / index:,.0f} times that"
+        figures.append(
+            Figure(f"fill {blocks} blocks of an empty 10.0.0.0/8", index * 1e6, "µs", beside=beside)
+        )
     plain, index = ipaddress_memory(65_000), index_memory(65_000)
-    print(
-        f"memory of 65,000 dual-stack Nodes, ipaddress : index = {plain / index:.2f}   ({index:.0f} B a Node)"
-    )
-
-
-if __name__ == "__main__":
-    main()
+    beside = f"in ipaddress's networks: {plain / index:.2f} times that"
+    return [*figures, Figure("memory of 65,000 dual-stack Nodes, each", index, "B", beside=beside)]

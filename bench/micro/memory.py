@@ -1,12 +1,11 @@
-"""What a Node costs in memory: cached, and accounted for, as shares of 0.8 KB each.
+"""What a Node costs in memory: cached, and accounted for.
 
-Run it with `python -m bench.memory [--nodes 65000]`. The Nodes are dual stack with 20 labels, of which three
-differ from Node to Node, and are read from JSON as the informer reads them.
+The Nodes are dual stack with 20 labels, of which three differ from Node to Node, and are read from JSON as
+the informer reads them.
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
 import tracemalloc
 from collections.abc import Callable
@@ -14,10 +13,12 @@ from typing import Any
 
 import msgspec
 
+from bench.report import Figure
 from nodeipam.api.node import NODES, NodeTransform, WireNode
 from nodeipam.controllers.ledger import Ledger
 from nodeipam.runtime import Request
 
+COUNT = 65_000
 LIMIT = 800
 
 
@@ -42,18 +43,13 @@ def grown(make: Callable[[], Any]) -> tuple[Any, int]:
     return made, tracemalloc.get_traced_memory()[0] - before
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--nodes", type=int, default=65_000, help="how many Nodes (default: 65000)")
-    count = parser.parse_args().nodes
+def measure() -> list[Figure]:
+    """Bytes a Node, in the cache and in the ledger."""
     decoder: msgspec.json.Decoder[WireNode] = msgspec.json.Decoder(NODES.type)
     transform = NodeTransform()
 
     def cache() -> dict[Request, Any]:
-        nodes = (transform(decoder.decode(encoded(number))) for number in range(count))
+        nodes = (transform(decoder.decode(encoded(number))) for number in range(COUNT))
         return {Request(node.metadata.name): node for node in nodes}
 
     ledger = Ledger()
@@ -65,9 +61,7 @@ def main() -> None:
     tracemalloc.start()
     cached, in_cache = grown(cache)
     _, in_ledger = grown(account)
-    for what, size in (("cached", in_cache), ("accounted for", in_ledger)):
-        print(f"{what:14} {size / count:6.0f} B a Node, {size / count / LIMIT:.2f} of {LIMIT} B")
-
-
-if __name__ == "__main__":
-    main()
+    return [
+        Figure(f"{what}, one of {COUNT:,} dual-stack Nodes", size / COUNT, "B", LIMIT)
+        for what, size in (("cached", in_cache), ("accounted for", in_ledger))
+    ]

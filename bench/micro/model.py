@@ -1,15 +1,13 @@
-"""How fast the API server model is over HTTP, and how many Nodes it holds, as shares of the limits.
+"""How fast the API server model of `nodeipam.testing` is over HTTP, and how many Nodes it holds.
 
-Run it with `python -m bench.model [--nodes 65000] [--patches 20000]`. The Nodes are of 20 KB: labels, managed
-fields, conditions, and 50 images of the 400 that the cluster has. The server is a process of its own. The
-client patches podCIDRs as a controller does, 16 requests in flight; it does the least that HTTP asks for, so
-that it is the server's rate that is told. Then the same with a watch open, which reads every change. CPU and
-memory are the server's own, from /proc.
+The Nodes are of 20 KB: labels, managed fields, conditions, and 50 images of the 400 that the cluster has. The
+server is a process of its own. The client patches them as a controller does, 16 requests in flight; it does
+the least that HTTP asks for, so that it is the server's rate that is told. CPU and memory are the server's
+own, from /proc.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
 import subprocess
@@ -22,8 +20,11 @@ import aiohttp
 import msgspec
 
 from bench.process import usage
+from bench.report import Figure
 from nodeipam.testing import APIServer, HTTPServer
 
+COUNT = 65_000
+PATCHES = 20_000
 IN_FLIGHT = 16
 LEAST_RATE = 1500
 MOST_MEMORY = 400
@@ -202,58 +203,34 @@ async def patches(address: tuple[str, int], names: list[str], count: int) -> flo
     return time.monotonic() - began
 
 
-async def measure(url: str, pid: int, count: int) -> None:
-    """Measure what the server does and holds, and print it."""
-    report_memory("filled", pid)
+async def _measure(url: str, pid: int) -> list[Figure]:
+    figures = []
     names, version = await listed(url)
-    report_memory("listed", pid)
     address = "127.0.0.1", int(url.rpartition(":")[2])
-    for what in ("PATCH", "PATCH, watched"):
-        watch = asyncio.create_task(read_watch(address, version)) if "watched" in what else None
+    for what in ("PATCH", "PATCH, with a watch open"):
+        watch = asyncio.create_task(read_watch(address, version)) if "watch" in what else None
         before = usage(pid).cpu
-        seconds = await patches(address, names, count)
+        seconds = await patches(address, names, PATCHES)
         cpu = usage(pid).cpu - before
-        rate = count / seconds
-        print(
-            f"{what:15} {rate:6.0f} a second, {rate / LEAST_RATE:.2f} of {LEAST_RATE}; "
-            f"{cpu / count * 1e6:4.0f} µs of CPU each, which is {count / cpu:.0f} for a whole second of it"
-        )
+        beside = f"{cpu / PATCHES * 1e6:.0f} µs of CPU each, {PATCHES / cpu:,.0f} for a whole second of it"
         if cpu < 0.9 * seconds:
-            print(f"{'':15} the server had a CPU for {cpu / seconds:.0%} of the time: no verdict on the rate")
+            beside += f"; it had a CPU for {cpu / seconds:.0%} of the time"
+        figures.append(Figure(what, PATCHES / seconds, "a second", LEAST_RATE, least=True, beside=beside))
         if watch is not None:
             watch.cancel()
             await asyncio.wait({watch})
-    report_memory("patched", pid)
-
-
-def report_memory(what: str, pid: int) -> None:
-    """Print the peak of a process's memory."""
     peak = usage(pid).peak
-    print(f"{what:15} {peak:6.0f} MiB at the peak, {peak / MOST_MEMORY:.2f} of {MOST_MEMORY}")
+    return [*figures, Figure(f"peak RSS with {COUNT:,} Nodes of 20 KB", peak, "MiB", MOST_MEMORY)]
 
 
-def main() -> None:
-    """Parse, start the server, measure."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--nodes", type=int, default=65_000, help="how many Nodes (default: 65000)")
-    parser.add_argument("--patches", type=int, default=20_000, help="how many PATCHes (default: 20000)")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if not (1 <= arguments.nodes <= 1 << 20 and arguments.patches >= 1):
-        parser.error("--nodes is from 1 to 1048576, and --patches is at least 1")
-    if arguments.serve:
-        asyncio.run(serve(arguments.nodes))
-        return
-    size = len(msgspec.json.encode(node(0)))
-    print(f"{arguments.nodes} Nodes of {size / 1000:.1f} KB, {IN_FLIGHT} requests in flight")
-    argv = [sys.executable, "-m", "bench.model", "--serve", f"--nodes={arguments.nodes}"]
+def measure() -> list[Figure]:
+    """The model's rate of PATCH, without and with a watch, and its memory."""
+    argv = [sys.executable, "-m", "bench.micro.model"]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout
         url = server.stdout.readline().strip()
-        asyncio.run(measure(url, server.pid, arguments.patches))
+        return asyncio.run(_measure(url, server.pid))
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(serve(COUNT))
