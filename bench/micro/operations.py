@@ -85,15 +85,13 @@ def queueing() -> Operation:
 
 def watching() -> Operation:
     """A MODIFIED event of 20 KB: decode, transform, put into the store."""
-    decoder, store = EventDecoder(NODES, NodeTransform()), Store[Node](NODES)
+    decoder = EventDecoder(NODES, NodeTransform())
     lines = [
         b'{"type":"MODIFIED","object":' + msgspec.json.encode(_node(1, str(v))) + b"}\n" for v in range(2_000)
     ]
 
     def run(count: int) -> None:
-        store.remove(
-            msgspec.convert({"metadata": {"name": "x", "uid": "x", "resourceVersion": "1"}}, NODES.type)
-        )
+        store: Store[Node] = Store(NODES)
         for number in range(count):
             event = decoder.event(lines[number % len(lines)])
             assert isinstance(event, Put)

@@ -22,6 +22,8 @@ __all__ = ["BrokenOff", "Connection", "Disconnected", "NotHTTP", "Response"]
 
 _HEAD = 64 * 1024
 """The most bytes of a head, or of the trailer behind the last chunk."""
+_MEANTIME = 16
+"""The most answers for the meantime (RFC 9110, 15.2) before the one that counts."""
 _BUFFERED = 512 * 1024
 """Bytes of a body that are kept for whoever reads it; the connection reads no further until he does."""
 
@@ -54,6 +56,7 @@ class Response:
     __slots__ = (
         "_bodiless",
         "_left",
+        "_meantime",
         "_pieces",
         "_rest",
         "_step",
@@ -75,6 +78,7 @@ class Response:
         self.size = 0
         """Bytes of the body that have arrived and weren't taken."""
         self._bodiless = bodiless
+        self._meantime = 0
         self._pieces: deque[bytes] = deque()
         self._rest = b""
         self._left = 0
@@ -116,7 +120,7 @@ class Response:
 
     def _read_head(self, data: bytes) -> None:
         status, fields, persistent = 100, "", False
-        while status < 200:  # one for the meantime: the answer itself follows
+        while status < 200:
             if not b"HTTP/1.".startswith(data[:7]):
                 raise NotHTTP(f"it begins with {data[:40]!r}")
             end = data.find(b"\r\n\r\n")
@@ -130,8 +134,11 @@ class Response:
             if line is None:
                 raise NotHTTP(f"it begins with {first[:80]!r}")
             persistent, status = line[1] == "1", int(line[2])
-            if status == 101:
-                raise NotHTTP("it switches to another protocol")
+            self._meantime += status < 200
+            if status == 101 or self._meantime > _MEANTIME:
+                raise NotHTTP(
+                    "it switches to another protocol" if status == 101 else "it never comes to the point"
+                )
             data = data[end + 4 :]
         if not _FIELDS.fullmatch(fields):
             raise NotHTTP("its headers are malformed")
