@@ -138,7 +138,7 @@ class PrefixIndex(Generic[OwnerT]):
         """Whether nobody but these holds an address of `prefix`."""
         value, shift = prefix.value, self._shift(prefix)
         node = self._top
-        while isinstance(node, Branch) and node.shift > shift:
+        while type(node) is Branch and node.shift > shift:
             side = (value ^ node.value) >> (node.shift - 1)
             if side > 1:
                 return True
@@ -206,7 +206,7 @@ class PrefixIndex(Generic[OwnerT]):
         node = self._within(inside)
         if node is None:
             return None
-        while isinstance(node, Branch) and node.owner is NOBODY:
+        while type(node) is Branch and node.owner is NOBODY:
             node = cast("Leaf", node.one)
         return min(node.value + (1 << node.shift) - 1, inside.last)
 
@@ -256,7 +256,7 @@ class PrefixIndex(Generic[OwnerT]):
         """The branches around a prefix, the widest first, and what stands in its way below them."""
         path: list[Branch] = []
         node = self._top
-        while isinstance(node, Branch) and node.shift > shift:
+        while type(node) is Branch and node.shift > shift:
             side = (value ^ node.value) >> (node.shift - 1)  # 0 or 1 in the branch, more outside of it
             if side > 1:
                 break
@@ -267,7 +267,7 @@ class PrefixIndex(Generic[OwnerT]):
     def _below(self, value: int, shift: int) -> Leaf | None:
         """What `_walk` finds in the way of a prefix."""
         node = self._top
-        while isinstance(node, Branch) and node.shift > shift:
+        while type(node) is Branch and node.shift > shift:
             side = (value ^ node.value) >> (node.shift - 1)
             if side > 1:
                 break
@@ -278,7 +278,7 @@ class PrefixIndex(Generic[OwnerT]):
         """What overlaps a prefix: the widest holding around it, else the topmost node in it, else None."""
         value, shift = prefix.value, self._shift(prefix)
         node = self._top
-        while isinstance(node, Branch) and node.shift > shift and node.owner is NOBODY:
+        while type(node) is Branch and node.shift > shift and node.owner is NOBODY:
             side = (value ^ node.value) >> (node.shift - 1)
             if side > 1:
                 return None

@@ -7,7 +7,7 @@ carries two aggregates of what lies in it, whatever lies above it:
 - `used`, the number of addresses in use, each counted once however many hold it.
 
 An edge that skips levels leaves free exactly what it skips, so the largest free block on it is known without
-looking further down: see `_slot_room`. That is what makes one edge one step, however long it is.
+looking further down: see `room`. That is what makes one edge one step, however long it is.
 
 Invariants: a branch that nobody holds has two children, a held one at least one; a leaf is held. Nodes point
 only down (whoever walks keeps the path in a list), so they form no cycles and the garbage collector need not
@@ -74,7 +74,15 @@ class Several(msgspec.Struct, gc=False, eq=False):
 def room(branch: Branch) -> int:
     """The host bits of the largest free block in a branch that isn't held, from its children."""
     half = branch.shift - 1
-    return max(_slot_room(branch.zero, half), _slot_room(branch.one, half))
+    best = -1
+    for node in (branch.zero, branch.one):
+        if node is None:
+            return half
+        if node.shift < half:  # then it leaves free the half of its slot in which it is not
+            best = max(best, half - 1)
+        elif type(node) is Branch:
+            best = max(best, node.room)
+    return best
 
 
 def used(node: Leaf | None) -> int:
@@ -143,28 +151,29 @@ def first_free(node: Leaf | None, end: int, shift: int, at: int) -> int | None:
     cursor's own path only branches with room are entered, and those do have a block: so no more than two
     paths are walked.
     """
-    slots = [(node, end)]  # what is still to be looked at, the next one last
-    while slots:
-        node, end = slots.pop()
-        if at >= end:
-            continue
-        while isinstance(node, Branch) and node.room >= shift:
+    if at >= end:
+        return None
+    path: list[Branch] = []
+    while True:
+        since = at
+        while type(node) is Branch and node.room >= shift:
             side = (at ^ node.value) >> (node.shift - 1)
-            if side > 1:
-                return at  # before the branch or behind it
-            stop = node.value + (1 << node.shift)
-            if stop < end:
-                slots.append((None, end))
-            if side:
-                node, end = node.one, stop
-            else:
-                slots.append((node.one, stop))
-                end = stop - (1 << (node.shift - 1))
-                node = node.zero
+            if side > 1:  # before the branch or behind it: there is nothing else in its slot
+                return at
+            path.append(node)
+            node = node.one if side else node.zero
         at = _clear_of(node, shift, at)
-        if at < end:
-            return at
-    return None
+        while path:
+            branch = path[-1]
+            side = (at ^ branch.value) >> (branch.shift - 1)
+            if side == (since ^ branch.value) >> (branch.shift - 1):
+                return at  # still in the slot in which the node was alone
+            if side == 1:
+                node = branch.one
+                break
+            path.pop()
+        else:
+            return at if at < end else None
 
 
 def below(node: Leaf | None, shift: int) -> Iterator[Leaf]:
@@ -186,12 +195,3 @@ def _clear_of(node: Leaf | None, shift: int, at: int) -> int:
         return at
     wider = max(shift, node.shift)
     return ((at >> wider) + 1) << wider if at >> wider == node.value >> wider else at
-
-
-def _slot_room(node: Leaf | None, shift: int) -> int:
-    """The host bits of the largest free block in the slot of 2^shift addresses in which `node` lies alone."""
-    if node is None:
-        return shift
-    if node.shift < shift:
-        return shift - 1  # the half of the slot in which the node is not
-    return node.room if isinstance(node, Branch) else -1
