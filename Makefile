@@ -114,11 +114,12 @@ mutants: $(STAMP) ## Put mistakes into the controller, and see what finds them: 
 	$(BIN)/python -m tests.simulation.hunting $(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS)) $(if $(ALL),--all)
 
 .PHONY: bench
-bench: $(STAMP) ## What it costs: allocation, memory, the API server model, and 5,000 Nodes on a real API server
-	$(BIN)/python -m bench.allocation
-	$(BIN)/python -m bench.memory
-	$(BIN)/python -m bench.model
-	$(BIN)/python -m bench.assignment
+bench: $(STAMP) ## nodeipam and kube-controller-manager on a real API server (ARGS="--nodes 1000 --only waiting"); needs Go
+	$(BIN)/python -m bench $(ARGS)
+
+.PHONY: bench-micro
+bench-micro: $(STAMP) ## What the parts cost, without an API server (ARGS="--only allocation")
+	$(BIN)/python -m bench.micro $(ARGS)
 
 .PHONY: build
 build: $(STAMP) ## Source archive and wheel, tried in an empty environment

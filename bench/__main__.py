@@ -77,8 +77,12 @@ async def _measure(
         say(f"{platform.platform()}, Python {platform.python_version()}")
         for name in only:
             for count in nodes if name == "waiting" else nodes[:1]:
-                sections.append(await SCENARIOS[name](bench, count))
-                show(sections[-1], console, RATIOS)
+                try:
+                    sections.append(await SCENARIOS[name](bench, count))
+                except Unavailable as missing:
+                    say(f"{name} is left out: {missing}")
+                else:
+                    show(sections[-1], console, RATIOS)
     return sections
 
 

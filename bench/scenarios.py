@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import signal
 import statistics
 import time
@@ -20,6 +21,7 @@ from bench.process import usage
 from bench.report import DOUBTFUL, Row, Section, Target, spread
 from tests.e2e.kube import ApiError
 from tests.e2e.replica import Replica
+from tests.programs import Unavailable
 
 __all__ = ["SCENARIOS", "Bench"]
 
@@ -29,6 +31,8 @@ _DEFAULTS_NODES = 400
 _JOINING = 15.0
 """Seconds for which Nodes join."""
 _RESTING = 30.0
+_COUNTED = (400, 1_200)
+"""Nodes. Under valgrind everything takes fifty times as long."""
 _LEASE_DURATION = 15.0
 _UNUSED = 60_000
 """A number that no Node has at the start."""
@@ -326,6 +330,38 @@ async def _acquired(cluster: Cluster, contestant: Contestant) -> float:
     return datetime.fromisoformat(lease["spec"]["acquireTime"]).timestamp()
 
 
+async def instructions(bench: Bench, _: int) -> Section:
+    """What a Node costs in instructions, which are the same however busy the machine is.
+
+    Raises:
+        Unavailable: there is no valgrind to count them.
+    """
+    if shutil.which("valgrind") is None:
+        raise Unavailable("no valgrind: install it (on Debian: apt-get install valgrind)")
+    samples = _Samples()
+    few, many = _COUNTED
+    for contestant in (NODEIPAM, FLOOR):
+        counts = [await _count(bench, contestant, number) for number in _COUNTED]
+        each = (counts[1] - counts[0]) / (many - few)
+        samples.add("instructions a Node", "million", contestant.name, each / 1e6)
+        samples.add("instructions to start", "million", contestant.name, (counts[0] - few * each) / 1e6)
+        bench.say(f"{contestant.name}: {each:,.0f} instructions a Node")
+    title = f"instructions in user mode, from the difference between {few} and {many:,} waiting Nodes"
+    return Section("instructions", title, many, samples.rows, [])
+
+
+async def _count(bench: Bench, contestant: Contestant, nodes: int) -> int:
+    async with bench.clusters.start(nodes) as cluster:
+        process = await contestant.launch(cluster)
+        at = process.argv.index(str(cluster.python))
+        process.argv[at:at] = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
+        async with observing(cluster, nodes) as observer:
+            process.start()
+            await observer.seen(within=_PATIENCE)
+        process.stop(within=60.0)
+        return int(re.findall(r"Collected : (\d+)", process.log)[0])
+
+
 Scenario = Callable[[Bench, int], Awaitable[Section]]
 SCENARIOS: dict[str, Scenario] = {
     "waiting": waiting,
@@ -333,4 +369,5 @@ SCENARIOS: dict[str, Scenario] = {
     "starting": starting,
     "resting": resting,
     "taking-over": taking_over,
+    "instructions": instructions,
 }
