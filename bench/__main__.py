@@ -56,10 +56,6 @@ def main(nodes: Sequence[int], only: Sequence[str], repeat: int, python: str, pl
         raise click.ClickException(f"{missing}") from None
     for section in sections:
         show(section, console, RATIOS)
-    kept = ROOT / "build" / f"bench-{datetime.now(UTC):%Y%m%d-%H%M%S}.json"
-    kept.parent.mkdir(exist_ok=True)
-    kept.write_bytes(msgspec.json.format(msgspec.json.encode(sections)))
-    console.print(f"kept in {kept.relative_to(ROOT)}", highlight=False)
     if plot is not None:
         plot.write_text(draw([section for section in sections if section.name == "waiting"]))
 
@@ -68,6 +64,8 @@ async def _measure(
     console: Console, nodes: Sequence[int], only: Sequence[str], repeat: int, python: str
 ) -> list[Section]:
     began, sections = time.monotonic(), []
+    kept = ROOT / "build" / f"bench-{datetime.now(UTC):%Y%m%d-%H%M%S}.json"
+    kept.parent.mkdir(exist_ok=True)
 
     def say(text: str) -> None:
         console.print(f"{time.monotonic() - began:6.0f} s  {text}", style="dim", highlight=False)
@@ -83,6 +81,8 @@ async def _measure(
                     say(f"{name} is left out: {missing}")
                 else:
                     show(sections[-1], console, RATIOS)
+                    kept.write_bytes(msgspec.json.format(msgspec.json.encode(sections)))
+    say(f"kept in {kept.relative_to(ROOT)}")
     return sections
 
 
