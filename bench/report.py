@@ -85,7 +85,7 @@ def show(section: Section, console: Console, ratios: Mapping[str, str]) -> None:
     names = list(dict.fromkeys(name for row in section.rows for name in row.samples))
     headings = {text: name for text, name in ratios.items() if name in names and "nodeipam" in names}
     table = Table(title=section.title, title_justify="left", title_style="bold")
-    table.add_column("median (from to to)")
+    table.add_column("median (least to most)")
     for name in (*names, *headings):
         table.add_column(name, justify="right")
     for row in section.rows:

@@ -9,7 +9,7 @@ import signal
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -94,40 +94,34 @@ async def waiting(bench: Bench, nodes: int) -> Section:
                 dropped += 1
             before = after
     if nodes >= _DEFAULTS_NODES:
+        what = f"Nodes a second (at defaults: of {_DEFAULTS_NODES})"
         seconds = await _serve_all(bench, DEFAULTS, _DEFAULTS_NODES, _Samples())
-        samples.add(
-            f"Nodes a second (its defaults: of {_DEFAULTS_NODES})",
-            "",
-            DEFAULTS.name,
-            _DEFAULTS_NODES / seconds,
-        )
+        samples.add(what, "", DEFAULTS.name, _DEFAULTS_NODES / seconds)
         for contestant in (NODEIPAM, BARE, LIFTED, FLOOR):
-            rates = [nodes / taken for taken in samples.all(_TIME, contestant.name)]
-            samples.add(f"Nodes a second (its defaults: of {_DEFAULTS_NODES})", "", contestant.name, *rates)
-    ours, theirs, floor = (samples.median(_CPU, contestant.name) for contestant in (NODEIPAM, LIFTED, FLOOR))
-    # Of fewer Nodes the start of the process is what is measured.
-    targets = (
-        []
-        if nodes < _ENOUGH
-        else [
-            Target("CPU, nodeipam ÷ kube-controller-manager lifted", ours / theirs, 0.5),
-            Target("CPU, nodeipam ÷ the least in asyncio", ours / floor, 1.5),
-            Target("peak RSS", samples.median(_RSS, NODEIPAM.name), 64 if nodes <= 5_000 else 84, "MiB"),
-        ]
-    )
-    if targets and samples.all(_RATIO, NODEIPAM.name) and samples.all(_RATIO, LIFTED.name):
-        ratio = samples.median(_RATIO, NODEIPAM.name)
-        beside = ratio / samples.median(_RATIO, LIFTED.name)
-        targets.insert(0, Target("time, nodeipam ÷ bare client", ratio, 1.08))
-        targets.insert(1, Target("time, nodeipam ÷ kube-controller-manager lifted", beside, 1.0))
+            samples.add(
+                what, "", contestant.name, *(nodes / taken for taken in samples.all(_TIME, contestant.name))
+            )
     return Section(
         name="waiting",
         title=f"{nodes:,} waiting Nodes of 20 KB: from the start of the process to the last podCIDRs",
         nodes=nodes,
         rows=samples.rows,
-        targets=targets,
+        # Of fewer Nodes the start of the process is what is measured.
+        targets=list(_targets(nodes, samples)) if nodes >= _ENOUGH else [],
         doubt=f"{dropped} of {3 * bench.repeat} times count for no ratio: {_DOUBT}" if dropped else "",
     )
+
+
+def _targets(nodes: int, samples: _Samples) -> Iterator[Target]:
+    ours, theirs, floor = (samples.median(_CPU, contestant.name) for contestant in (NODEIPAM, LIFTED, FLOOR))
+    if samples.all(_RATIO, NODEIPAM.name) and samples.all(_RATIO, LIFTED.name):
+        ratio = samples.median(_RATIO, NODEIPAM.name)
+        beside = ratio / samples.median(_RATIO, LIFTED.name)
+        yield Target("time, nodeipam ÷ bare client", ratio, 1.08)
+        yield Target("time, nodeipam ÷ kube-controller-manager lifted", beside, 1.0)
+    yield Target("CPU, nodeipam ÷ kube-controller-manager lifted", ours / theirs, 0.5)
+    yield Target("CPU, nodeipam ÷ the least in asyncio", ours / floor, 1.5)
+    yield Target("peak RSS", samples.median(_RSS, NODEIPAM.name), 64 if nodes <= 5_000 else 84, "MiB")
 
 
 _TIME, _CPU, _RSS = "start to last podCIDRs", "CPU", "peak RSS"
