@@ -114,6 +114,8 @@ class Clusters:
         try:
             plane.start()
             async with Kube(plane) as kube:
+                if kept is not None:  # custom resources are served a moment later than Nodes
+                    await kube.request("GET", CLUSTER_CIDRS)
                 yield Cluster(plane, kube, folder, self._bareclient, self._python)
         finally:
             plane.stop()
