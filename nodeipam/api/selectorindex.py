@@ -86,8 +86,6 @@ class SelectorIndex(Generic[K]):
     def match(self, name: str, labels: Mapping[str, str]) -> list[tuple[K, int]]:
         """The keys of all selectors that match a Node, each with what `Selector.match` gives for it."""
         best: dict[K, int] = dict.fromkeys(self._everywhere, 0)
-        if not self._places:
-            return list(best.items())
         for entry in self._candidates(name, labels):
             count = len(entry.term.requirements)
             if best.get(entry.key, 0) < count and entry.term.matches(name, labels):

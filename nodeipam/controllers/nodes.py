@@ -76,8 +76,7 @@ class NodeReconciler:
 
     async def __call__(self, request: Request) -> Result | None:
         """Look at one Node and do what it needs."""
-        if self.nodes.replacing:
-            await self.nodes.wait(lambda: not self.nodes.replacing)
+        await self.nodes.wait(lambda: not self.nodes.replacing)
         node = self.nodes.store.get(request)
         if node is None or node.pod_cidrs:
             self.waiting.remove(request.name)

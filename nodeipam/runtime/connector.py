@@ -79,9 +79,9 @@ class Connector:
                 connection = await self._dial(context)
         except ssl.SSLCertVerificationError as error:
             raise NoConnection(f"the server's certificate isn't trusted ({error})") from error
+        except NoConnection:
+            raise
         except OSError as error:
-            if isinstance(error, NoConnection):
-                raise
             why = "no connection in time" if limit.expired() else f"no connection ({error})"
             raise NoConnection(why) from error
         if self.closed:

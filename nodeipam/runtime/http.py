@@ -236,13 +236,8 @@ class _Exchange:
 
     async def read(self, limit: int) -> bytes:
         connection, response = self._answer
-        if response.ended and not response.size:
-            return b""
-        limit = min(limit, _CHUNK)
-        if response.size:
-            return connection.take(response, limit)
         try:
-            return await connection.read(response, limit, self._until())
+            return await connection.read(response, min(limit, _CHUNK), self._until())
         except _FAILURES as error:
             failure = self._failure(error)
         raise failure

@@ -95,14 +95,14 @@ class Response:
             data, self._rest = self._rest + data, b""
         self._step(self, data)
 
-    def end(self) -> None:
-        """Note that nothing more comes.
+    def end(self, *, cleanly: bool = True) -> None:
+        """Note that nothing more comes, since the connection was closed, or else has failed.
 
         Raises:
             Disconnected: nothing of an answer has come.
             BrokenOff: something of it is missing.
         """
-        if self._step is Response._read_until_closed:
+        if cleanly and self._step is Response._read_until_closed:
             self.ended = True
         elif not self.ended:
             raise BrokenOff if self.status else Disconnected
@@ -389,10 +389,7 @@ class Connection(asyncio.BufferedProtocol):
         response = self._response
         if response is not None and self._error is None:
             try:
-                if error is None:
-                    response.end()
-                elif not response.ended:
-                    raise BrokenOff if response.status else Disconnected
+                response.end(cleanly=error is None)
             except (BrokenOff, Disconnected) as failure:
                 failure.__cause__ = error
                 self._error = failure
