@@ -54,8 +54,6 @@ def main(nodes: Sequence[int], only: Sequence[str], repeat: int, python: str, pl
         sections = asyncio.run(_measure(console, nodes, only or tuple(SCENARIOS), repeat, python))
     except Unavailable as missing:
         raise click.ClickException(f"{missing}") from None
-    for section in sections:
-        show(section, console, RATIOS)
     if plot is not None:
         plot.write_text(draw([section for section in sections if section.name == "waiting"]))
 

@@ -30,12 +30,11 @@ class Contestant:
     """The path of the Lease it elects itself by; empty: it doesn't."""
 
 
-async def replica(cluster: Cluster, name: str = "nodeipam", *flags: str) -> Replica:
+async def replica(cluster: Cluster, name: str = "nodeipam") -> Replica:
     """Run it as it is deployed: in cluster, with its ServiceAccount's rights and leader election."""
     return Replica.in_cluster(
         name,
         "--log-level=info",
-        *flags,
         plane=cluster.plane,
         token=await cluster.token(),
         namespace="nodeipam",

@@ -9,7 +9,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["DOUBTFUL", "Figure", "Row", "Section", "Target", "show", "spread", "table"]
+__all__ = ["DOUBTFUL", "Figure", "Row", "Section", "show", "spread", "table"]
 
 DOUBTFUL = 0.2
 """How far two times of the bare client may lie apart, as a share of their mean, for one between to count."""
@@ -28,22 +28,8 @@ class Row(msgspec.Struct):
         return statistics.median(values) if values else None
 
 
-class Target(msgspec.Struct):
-    """What a quantity ought to be at the most."""
-
-    what: str
-    measured: float
-    limit: float
-    unit: str = ""
-
-    @property
-    def holds(self) -> bool:
-        """Whether it is."""
-        return self.measured <= self.limit
-
-
 class Figure(msgspec.Struct):
-    """What was measured of a part, and what it is to be compared with."""
+    """One thing that was measured, and what it is to be compared with."""
 
     what: str
     measured: float
@@ -70,7 +56,7 @@ class Section(msgspec.Struct):
     title: str
     nodes: int
     rows: list[Row]
-    targets: list[Target]
+    targets: list[Figure]
     doubt: str = ""
     """Which measurements were left out, and why."""
 
@@ -84,23 +70,20 @@ def show(section: Section, console: Console, ratios: Mapping[str, str]) -> None:
     """Print a section. `ratios` has headings, each with the contestant that nodeipam is divided by."""
     names = list(dict.fromkeys(name for row in section.rows for name in row.samples))
     headings = {text: name for text, name in ratios.items() if name in names and "nodeipam" in names}
-    table = Table(title=section.title, title_justify="left", title_style="bold")
-    table.add_column("median (least to most)")
+    rows = Table(title=section.title, title_justify="left", title_style="bold")
+    rows.add_column("median (least to most)")
     for name in (*names, *headings):
-        table.add_column(name, justify="right")
+        rows.add_column(name, justify="right")
     for row in section.rows:
         cells = [_cell(row.samples.get(name, ()), row.unit) for name in names]
         ours = row.median("nodeipam")
         for name in headings.values():
             theirs = row.median(name)
             cells.append(f"{ours / theirs:.2f}" if ours is not None and theirs else "")
-        table.add_row(row.what, *cells)
-    console.print(table)
-    for target in section.targets:
-        verdict = "holds" if target.holds else "missed"
-        console.print(
-            f"  {verdict:6} {target.what}: {target.measured:.3g} {target.unit} (at most {target.limit:g})"
-        )
+        rows.add_row(row.what, *cells)
+    console.print(rows)
+    if section.targets:
+        console.print(table("targets", section.targets))
     if section.doubt:
         console.print(f"  {section.doubt}")
     console.print()

@@ -19,7 +19,7 @@ from bench.cluster import Cluster, Clusters
 from bench.contestants import BARE, DEFAULTS, FLOOR, LIFTED, NODEIPAM, Contestant, replica
 from bench.observer import Seen, observing
 from bench.process import usage
-from bench.report import DOUBTFUL, Row, Section, Target, spread
+from bench.report import DOUBTFUL, Figure, Row, Section, spread
 from tests.e2e.controlplane.processes import Process, tail
 from tests.e2e.kube import ApiError
 from tests.e2e.replica import Replica
@@ -112,16 +112,16 @@ async def waiting(bench: Bench, nodes: int) -> Section:
     )
 
 
-def _targets(nodes: int, samples: _Samples) -> Iterator[Target]:
+def _targets(nodes: int, samples: _Samples) -> Iterator[Figure]:
     ours, theirs, floor = (samples.median(_CPU, contestant.name) for contestant in (NODEIPAM, LIFTED, FLOOR))
     if samples.all(_RATIO, NODEIPAM.name) and samples.all(_RATIO, LIFTED.name):
         ratio = samples.median(_RATIO, NODEIPAM.name)
         beside = ratio / samples.median(_RATIO, LIFTED.name)
-        yield Target("time, nodeipam ÷ bare client", ratio, 1.08)
-        yield Target("time, nodeipam ÷ kube-controller-manager lifted", beside, 1.0)
-    yield Target("CPU, nodeipam ÷ kube-controller-manager lifted", ours / theirs, 0.5)
-    yield Target("CPU, nodeipam ÷ the least in asyncio", ours / floor, 1.5)
-    yield Target("peak RSS", samples.median(_RSS, NODEIPAM.name), 64 if nodes <= 5_000 else 84, "MiB")
+        yield Figure("time, nodeipam ÷ bare client", ratio, "", 1.08)
+        yield Figure("time, nodeipam ÷ kube-controller-manager lifted", beside, "", 1.0)
+    yield Figure("CPU, nodeipam ÷ kube-controller-manager lifted", ours / theirs, "", 0.5)
+    yield Figure("CPU, nodeipam ÷ the least in asyncio", ours / floor, "", 1.5)
+    yield Figure("peak RSS", samples.median(_RSS, NODEIPAM.name), "MiB", 64 if nodes <= 5_000 else 84)
 
 
 _TIME, _CPU, _RSS = "start to last podCIDRs", "CPU", "peak RSS"
@@ -181,7 +181,7 @@ async def joining(bench: Bench, nodes: int) -> Section:
         for what in (f"p50 at {rate}/s", f"p99 at {rate}/s"):
             ours, theirs = samples.median(what, NODEIPAM.name), samples.median(what, LIFTED.name)
             targets.append(
-                Target(f"{what}, nodeipam minus kube-controller-manager lifted", ours - theirs, 1.0, "ms")
+                Figure(f"{what}, nodeipam minus kube-controller-manager lifted", ours - theirs, "ms", 1.0)
             )
     title = "Nodes join a quiet cluster: from ADDED to podCIDRs, both as an observer sees them"
     return Section("joining", title, nodes, samples.rows, targets)
@@ -227,8 +227,8 @@ async def starting(bench: Bench, nodes: int) -> Section:
         samples.add("peak RSS", "MiB", NODEIPAM.name, cost.peak)
         bench.say(f"nodeipam, {nodes} Nodes with ranges: ready after {ready:.2f} s, {cost.cpu:.2f} s of CPU")
     targets = [
-        Target("start to ready", samples.median("start to ready", NODEIPAM.name), 0.9, "s"),
-        Target("CPU until idle", samples.median("CPU until idle", NODEIPAM.name), 0.6, "s"),
+        Figure("start to ready", samples.median("start to ready", NODEIPAM.name), "s", 0.9),
+        Figure("CPU until idle", samples.median("CPU until idle", NODEIPAM.name), "s", 0.6),
     ]
     title = f"start with {nodes:,} Nodes that have their ranges"
     return Section("starting", title, nodes, samples.rows, targets)
@@ -267,8 +267,8 @@ async def resting(bench: Bench, nodes: int) -> Section:
     cost = samples.median("CPU a second", NODEIPAM.name)
     bench.say(f"nodeipam at rest: {cost:.2f} ms a second, {renewals:g} renewals, {done or 'nothing else'}")
     targets = [
-        Target("CPU a second", cost, 1.0, "ms"),
-        Target("requests other than renewals of the Lease", sum(done.values()), 0),
+        Figure("CPU a second", cost, "ms", 1.0),
+        Figure("requests other than renewals of the Lease", sum(done.values()), "", 0),
     ]
     title = f"at rest for {_RESTING:g} s, {nodes:,} Nodes with ranges"
     return Section("resting", title, nodes, samples.rows, targets)
@@ -292,9 +292,9 @@ async def taking_over(bench: Bench, nodes: int) -> Section:
     names = ("first release", "later releases", "kill")
     first, later, kill = (samples.median(f"{name} to podCIDRs", NODEIPAM.name) for name in names)
     targets = [
-        Target("first take-over after a release", first, 0.8, "s"),
-        Target("later take-overs after a release", later, 0.3, "s"),
-        Target("take-over after a kill, beyond the lease duration", kill - _LEASE_DURATION, 1.0, "s"),
+        Figure("first take-over after a release", first, "s", 0.8),
+        Figure("later take-overs after a release", later, "s", 0.3),
+        Figure("take-over after a kill, beyond the lease duration", kill - _LEASE_DURATION, "s", 1.0),
     ]
     title = (
         f"take-over, {nodes:,} Nodes with ranges: from the signal to podCIDRs of a Node that joins just then"

@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"time"
 )
 
 const nodes = "/api/v1/nodes"
@@ -113,8 +114,20 @@ func (c *client) send(method, path string, body []byte, header map[string]string
 	return err
 }
 
-// inParallel calls do for each number, so many at once, and returns the first error.
-func inParallel(numbers <-chan int, workers int, do func(int) error) error {
+// inParallel calls do for count numbers, so many at once, and returns the first error. With a rate there are as
+// many a second: the moments are fixed beforehand, so that a slow answer doesn't thin out those that follow.
+func inParallel(from, count, workers int, rate float64, do func(int) error) error {
+	numbers := make(chan int)
+	go func() {
+		began := time.Now()
+		for i := range count {
+			if rate > 0 {
+				time.Sleep(time.Until(began.Add(time.Duration(float64(i) / rate * float64(time.Second)))))
+			}
+			numbers <- from + i
+		}
+		close(numbers)
+	}()
 	var group sync.WaitGroup
 	failures := make(chan error, workers)
 	for range workers {

@@ -3,27 +3,14 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"time"
 )
 
 type object = map[string]any
 
-// makeNodes creates Nodes, at a rate if one is given: the moments are fixed beforehand, so that a slow answer
-// doesn't thin out those that follow.
+// makeNodes creates Nodes, at a rate if one is given.
 func (c *client) makeNodes(from, count, workers int, rate float64, assigned bool) error {
 	header := map[string]string{"Content-Type": "application/json", "Accept": partial}
-	numbers := make(chan int)
-	go func() {
-		began := time.Now()
-		for i := range count {
-			if rate > 0 {
-				time.Sleep(time.Until(began.Add(time.Duration(float64(i) / rate * float64(time.Second)))))
-			}
-			numbers <- from + i
-		}
-		close(numbers)
-	}()
-	return inParallel(numbers, workers, func(number int) error {
+	return inParallel(from, count, workers, rate, func(number int) error {
 		body, err := json.Marshal(node(number, assigned))
 		if err != nil {
 			return err

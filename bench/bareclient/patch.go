@@ -49,14 +49,7 @@ func (c *client) patchNodes(workers int) error {
 		}
 	}
 	header := map[string]string{"Content-Type": "application/merge-patch+json", "Accept": partial}
-	numbers := make(chan int)
-	go func() {
-		for i := range names {
-			numbers <- i
-		}
-		close(numbers)
-	}()
-	err := inParallel(numbers, workers, func(number int) error {
+	err := inParallel(0, len(names), workers, 0, func(number int) error {
 		texts := blocks(number)
 		body, err := json.Marshal(object{"spec": object{"podCIDR": texts[0], "podCIDRs": texts}})
 		if err != nil {
